@@ -1,0 +1,144 @@
+"""What every factory gives its assets: key, group, owners, kinds, code version, references."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.metadata.source_code import (
+    CodeReferencesMetadataSet,
+    CodeReferencesMetadataValue,
+    LocalFileCodeReference,
+)
+
+from liminal_assets.factories.versions import code_version, function_file
+from liminal_assets.language.base import Block
+from liminal_assets.language.diagnostics import Location
+from liminal_assets.language.loading import Project
+from liminal_assets.steps.errors import StepError
+
+__all__ = [
+    "asset_key",
+    "asset_spec",
+    "automation_condition",
+    "retry_policy",
+    "step_failures",
+]
+
+PROJECT_TAG = "liminal/project"
+BLOCK_TAG = "liminal/block"
+
+
+def asset_key(project: Project, name: str) -> dg.AssetKey:
+    """The key of a block's asset, or of one derived from it: ``[project, name]``."""
+    return dg.AssetKey([project.name, name])
+
+
+def asset_spec(
+    project: Project,
+    block: Block,
+    name: str,
+    *,
+    group: str,
+    deps: Sequence[str | dg.AssetKey | dg.AssetDep] = (),
+    kinds: Sequence[str] = (),
+    functions: Sequence[str] = (),
+    files: Sequence[str] = (),
+    description: str | None = None,
+    partitions: dg.PartitionsDefinition | None = None,
+    freshness: dg.FreshnessPolicy | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> dg.AssetSpec:
+    """The Dagster spec of one asset of a block.
+
+    Args:
+        name: the block's name, or a derived one (``x__quarantine``).
+        group: the phase.
+        deps: upstream block names, keys or dependencies.
+        functions: the user functions (``module:name``) whose code it depends on.
+        files: other files (SQL) whose content it depends on.
+    """
+    owner = block.owner or project.spec.owner
+    return dg.AssetSpec(
+        key=asset_key(project, name),
+        group_name=group,
+        deps=[asset_key(project, dep) if isinstance(dep, str) else dep for dep in deps],
+        description=description or block.description,
+        owners=[owner] if owner else [],
+        kinds=set(kinds),
+        tags=dict(block.tags),
+        code_version=code_version(project, block, functions, files),
+        automation_condition=automation_condition(block),
+        partitions_def=partitions,
+        freshness_policy=freshness,
+        metadata={
+            **_code_references(project, block, functions),
+            **(metadata or {}),
+        },
+    )
+
+
+def _code_references(project: Project, block: Block, functions: Sequence[str]) -> Mapping[str, Any]:
+    references = []
+    if block.location:
+        references.append(
+            LocalFileCodeReference(
+                file_path=block.location.file,
+                line_number=block.location.line,
+                label="liminal.yml",
+            )
+        )
+    for function in functions:
+        if found := function_file(project, function):
+            path, line = found
+            references.append(
+                LocalFileCodeReference(file_path=str(path), line_number=line, label=function)
+            )
+    if not references:
+        return {}
+    return CodeReferencesMetadataSet(
+        code_references=CodeReferencesMetadataValue(code_references=references)
+    )
+
+
+def automation_condition(block: Block) -> dg.AutomationCondition[Any] | None:
+    """Dagster's declarative automation for ``automation:``."""
+    if block.automation == "eager":
+        return dg.AutomationCondition.eager()
+    if block.automation == "on_missing":
+        return dg.AutomationCondition.on_missing()
+    return None
+
+
+def retry_policy(block: Block) -> dg.RetryPolicy | None:
+    """Dagster's retry policy for ``retries:``."""
+    retries = block.retries
+    if retries is None:
+        return None
+    backoff = {"linear": dg.Backoff.LINEAR, "exponential": dg.Backoff.EXPONENTIAL}
+    return dg.RetryPolicy(
+        max_retries=retries.max,
+        delay=retries.delay.total_seconds() if retries.delay else None,
+        backoff=backoff.get(retries.backoff),
+    )
+
+
+@contextmanager
+def step_failures(project: Project, block: Block) -> Iterator[None]:
+    """Turns a :class:`StepError` into Dagster's ``Failure`` that names block and YAML line.
+
+    A failure that trying again can't mend is not retried.
+    """
+    try:
+        yield
+    except StepError as error:
+        at: Location = error.location or project.locate(block)
+        raise dg.Failure(
+            description=f"{project.name}/{getattr(block, 'name', '')}: {error.message}"
+            + (f"\n  hint: {error.hint}" if error.hint else "")
+            + f"\n  at {at}",
+            metadata={"location": str(at), "problem": error.message, "hint": error.hint or ""},
+            allow_retries=error.transient,
+        ) from None

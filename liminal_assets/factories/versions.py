@@ -1,0 +1,112 @@
+"""Code versions: a hash of what a block says and of the user code that it runs.
+
+A comment, a docstring or the order of keys changes nothing; a changed constant in a helper module
+that the function's module imports does.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from liminal_assets.language.base import Block
+from liminal_assets.language.loading import Project
+
+__all__ = ["code_version", "function_file", "module_file"]
+
+_NO_INFLUENCE = {"description", "owner", "tags", "freshness", "automation", "executor", "retries"}
+
+
+def code_version(
+    project: Project, block: Block, functions: Sequence[str] = (), files: Sequence[str] = ()
+) -> str:
+    """16 hexadecimal digits that change when the block, its functions or its files do."""
+    said = block.model_dump(
+        mode="json", by_alias=True, exclude_defaults=True, exclude=_NO_INFLUENCE
+    )
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    for function in functions:
+        for path in sorted(_modules_below(project.root, function.partition(":")[0])):
+            digest.update(_module_digest(path, path.stat().st_mtime_ns).encode())
+    for file in files:
+        path = project.root / file
+        if path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def module_file(root: Path, module: str) -> Path | None:
+    """The file of a module of the project; none for a module from elsewhere."""
+    base = root.joinpath(*module.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def function_file(project: Project, function: str) -> tuple[Path, int] | None:
+    """The file and line of a user function, found without importing it."""
+    module, _, name = function.partition(":")
+    path = module_file(project.root, module)
+    if path is None:
+        return None
+    tree = _tree(path, path.stat().st_mtime_ns)
+    for node in tree.body if tree else ():
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return path, node.lineno
+    return path, 1
+
+
+def _modules_below(root: Path, module: str) -> set[Path]:
+    """The files of a module and of the project's modules that it imports, and so on."""
+    found: set[Path] = set()
+    todo = [module]
+    while todo:
+        current = todo.pop()
+        path = module_file(root, current)
+        if path is None or path in found:
+            continue
+        found.add(path)
+        tree = _tree(path, path.stat().st_mtime_ns)
+        package = current if path.name == "__init__.py" else current.rpartition(".")[0]
+        todo.extend(_imports(tree, package) if tree else ())
+    return found
+
+
+def _imports(tree: ast.Module, package: str) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join(parents) if node.level else ""
+            module = ".".join(part for part in (base, node.module or "") if part)
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+@lru_cache(maxsize=1024)
+def _tree(path: Path, modified: int) -> ast.Module | None:
+    try:
+        return ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _module_digest(path: Path, modified: int) -> str:
+    tree = _tree(path, modified)
+    code = path.read_text(errors="replace") if tree is None else ast.dump(_without_docs(tree))
+    return hashlib.sha256(code.encode()).hexdigest()
+
+
+def _without_docs(tree: ast.Module) -> ast.Module:
+    holders = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for node in ast.walk(tree):
+        if isinstance(node, holders) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree

@@ -1,0 +1,164 @@
+"""What all specs share: frozen, positioned, no unknown keys; and the scalar types."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
+
+from liminal_assets.language.diagnostics import Location
+
+__all__ = [
+    "Block",
+    "Duration",
+    "FunctionPath",
+    "Name",
+    "Names",
+    "Retries",
+    "Scalar",
+    "Spec",
+    "one_of_keys",
+]
+
+Name = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)*$", max_length=120),
+    Field(description="A name: letters, digits and single underscores, a letter first."),
+]
+"""A block's name. Two underscores are reserved for derived assets (``x__quarantine``)."""
+
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+]
+"""One name or a list of names."""
+
+Scalar = str | bool | int | float | None
+
+FunctionPath = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
+    ),
+    Field(description="A Python function as 'package.module:function'."),
+]
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*$")
+
+
+def _parse_duration(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, str) and (match := _DURATION.match(value)):
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    raise ValueError("a duration is a number and a unit of ms, s, m, h, d or w, such as '26h'")
+
+
+def _write_duration(value: timedelta) -> str:
+    seconds = value.total_seconds()
+    for unit, size in sorted(_UNITS.items(), key=lambda item: -item[1]):
+        if seconds >= size and (seconds / size).is_integer():
+            return f"{int(seconds / size)}{unit}"
+    return f"{seconds}s"
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("a duration must be longer than nothing")
+    return value
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_parse_duration),
+    AfterValidator(_positive),
+    PlainSerializer(_write_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": _DURATION.pattern, "examples": ["26h", "7d"]}),
+]
+"""A positive length of time: ``90s``, ``10m``, ``26h``, ``7d``."""
+
+
+class Spec(BaseModel):
+    """A checked, immutable piece of ``liminal.yml`` that knows its position."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True
+    )
+
+    _location: Location | None = None
+
+    @property
+    def location(self) -> Location | None:
+        """Where the piece was written; none for one made in Python."""
+        return self._location
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_location(cls, data: Any, handler: Any) -> Any:
+        spec = handler(data)
+        location = getattr(data, "location", None)
+        if location is not None and spec is not data:
+            spec._location = location
+        return spec
+
+
+def one_of_keys(spec: Spec, *keys: str) -> str:
+    """The one of ``keys`` that is set.
+
+    Raises:
+        ValueError: none of them is set, or more than one.
+    """
+    present = [key for key in keys if getattr(spec, key) is not None]
+    names = [cls_alias(type(spec), key) for key in (present or keys)]
+    if len(present) == 1:
+        return present[0]
+    if present:
+        raise ValueError(f"takes one of {', '.join(names)}, not several")
+    raise ValueError(f"needs one of {', '.join(names)}")
+
+
+def cls_alias(cls: type[Spec], key: str) -> str:
+    """The name of a field as it is written in YAML."""
+    return cls.model_fields[key].alias or key
+
+
+class Retries(Spec):
+    """How often and how a failed step is tried again."""
+
+    max: Annotated[int, Field(ge=0, le=100)] = 3
+    """Tries after the first."""
+    delay: Duration | None = None
+    """Wait before a try."""
+    backoff: Literal["constant", "linear", "exponential"] = "constant"
+    """How the wait grows from try to try."""
+
+
+class Block(Spec):
+    """What every named block that becomes an asset may say."""
+
+    description: str | None = None
+    """Markdown shown in the Dagster UI."""
+    owner: str | None = None
+    """``team:name`` or an e-mail address; default: the project's owner."""
+    tags: dict[str, str] = {}
+    """Dagster tags."""
+    executor: str | None = None
+    """Where the step runs; default: the process of the run."""
+    retries: Retries | None = None
+    """Tries after a failure."""
+    automation: Literal["eager", "on_missing"] | None = None
+    """Refresh by Dagster's declarative automation: ``eager`` whenever an input changes,
+    ``on_missing`` when a partition or the asset is missing."""

@@ -1,0 +1,238 @@
+"""Connections and datasets: Fetch and Clean."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from liminal_assets.language.base import (
+    Block,
+    Duration,
+    FunctionPath,
+    Name,
+    Names,
+    Scalar,
+    Spec,
+    one_of_keys,
+)
+
+__all__ = [
+    "Check",
+    "Clean",
+    "Column",
+    "ColumnType",
+    "Connection",
+    "Dataset",
+    "Fetch",
+    "Freshness",
+    "Partitions",
+]
+
+
+class Connection(Spec):
+    """A database, reached through Ibis."""
+
+    connection: Name
+    url: str
+    """Any Ibis URL: ``duckdb://warehouse.duckdb``, ``postgres://user@host/db``,
+    ``snowflake://…``. A relative path of DuckDB or SQLite starts at the project's folder."""
+    options: dict[str, Any] = {}
+    """Keyword arguments of the backend's ``connect``."""
+    description: str | None = None
+
+
+class Fetch(Spec):
+    """Reads rows from outside: by SQL, from a table, from files or from a function."""
+
+    sql: str | None = None
+    """A query in the connection's dialect, or the path of a ``.sql`` file.
+    ``{{ partition_start }}``, ``{{ partition_end }}`` and ``{{ partition_key }}`` are filled in
+    for each partition."""
+    table: str | None = None
+    """A whole table of the connection (``table`` or ``schema.table``)."""
+    connection: Name | None = None
+    """Where ``sql`` or ``table`` is read; default: the only connection."""
+    file: Names | None = None
+    """Paths, globs or fsspec URLs (``s3://…``); relative ones start at the project's folder."""
+    format: Literal["csv", "json", "parquet"] | None = None
+    """Default: by the file's ending."""
+    options: dict[str, Any] = {}
+    """Options of DuckDB's reader of the format, such as ``{delim: ';', nullstr: NA}``."""
+    storage_options: dict[str, Any] = {}
+    """fsspec options of the file system, such as ``{anon: true}``."""
+    python: FunctionPath | None = None
+    """A function that returns the rows; it may take ``context``."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Fetch:
+        source = one_of_keys(self, "sql", "table", "file", "python")
+        if self.connection and source not in ("sql", "table"):
+            raise ValueError("'connection' goes with 'sql' or 'table' only")
+        if (self.format or self.options or self.storage_options) and source != "file":
+            raise ValueError("'format', 'options' and 'storage_options' go with 'file' only")
+        return self
+
+
+class Clean(Spec):
+    """Turns datasets into a cleaner one: by SQL, by a function or by listed steps."""
+
+    from_: Annotated[Names, Field(alias="from", min_length=1)]
+    """The datasets it reads."""
+    sql: str | None = None
+    """A DuckDB query over the inputs by name, or the path of a ``.sql`` file."""
+    python: FunctionPath | None = None
+    """A function that takes the inputs by parameter name, in the form it annotates."""
+    steps: tuple[dict[str, Any], ...] | None = None
+    """Declarative steps over the (single) input, in order; see the reference of steps."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Clean:
+        way = one_of_keys(self, "sql", "python", "steps")
+        if way == "steps" and len(self.from_) != 1:
+            raise ValueError("'steps' work on one input; use 'sql' to join several")
+        return self
+
+
+class Partitions(Spec):
+    """Cuts a dataset by time or by listed values."""
+
+    every: Literal["hour", "day", "week", "month"] | None = None
+    start: str | None = None
+    """The first moment, ISO 8601; with ``every``."""
+    end: str | None = None
+    """The moment after the last; default: partitions go on with the clock."""
+    timezone: str = "UTC"
+    values: tuple[str, ...] | None = None
+    """The partition keys themselves."""
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _moment(cls, value: Any) -> Any:
+        # YAML reads an unquoted 2013-01-01 as a date
+        return value.isoformat() if hasattr(value, "isoformat") else value
+
+    @model_validator(mode="after")
+    def _time_or_values(self) -> Partitions:
+        if one_of_keys(self, "every", "values") == "every":
+            if self.start is None:
+                raise ValueError("partitions by time need a 'start', such as '2013-01-01'")
+        elif self.start or self.end:
+            raise ValueError("'start' and 'end' go with 'every'")
+        elif not self.values:
+            raise ValueError("'values' must list at least one partition key")
+        return self
+
+
+class Freshness(Spec):
+    """How old the newest materialisation may be."""
+
+    within: Duration
+
+
+class Check(Spec):
+    """One Great Expectations expectation on the rows of an asset."""
+
+    expectation: str
+    """Its snake-case or class name: ``expect_column_values_to_not_be_null``."""
+    arguments: dict[str, Any] = {}
+    """The expectation's own arguments, ``mostly`` and ``row_condition`` included."""
+    severity: Literal["error", "warning"] = "error"
+    """``error`` blocks what is downstream and fails the run; ``warning`` reports."""
+    name: str | None = None
+    """The asset check's name; default: made of the expectation and its columns."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthand(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            return {"expectation": data}
+        if not isinstance(data, dict) or "expectation" in data:
+            return data
+        if len(data) != 1:
+            raise ValueError(
+                "a check is one expectation with its arguments, "
+                "such as 'expect_column_values_to_not_be_null: {column: id}'"
+            )
+        ((expectation, arguments),) = data.items()
+        if not isinstance(arguments, dict | None):
+            raise ValueError(f"the arguments of {expectation} must be a mapping")
+        rest = dict(arguments or {})
+        own = {key: rest.pop(key) for key in ("severity", "name") if key in rest}
+        return {"expectation": expectation, "arguments": rest, **own}
+
+
+ColumnType = Literal[
+    "string",
+    "integer",
+    "float",
+    "boolean",
+    "timestamp",
+    "timestamptz",
+    "date",
+    "time",
+    "decimal",
+    "category",
+    "binary",
+    "json",
+]
+
+
+class Column(Spec):
+    """The contract of one column: a row that breaks it is an error or goes to quarantine."""
+
+    type: ColumnType
+    nullable: bool = False
+    """Whether nulls are allowed; ``type: float?`` is the short form."""
+    one_of: tuple[Scalar, ...] | None = None
+    """The only values allowed."""
+    at_least: float | str | None = None
+    at_most: float | str | None = None
+    matches: str | None = None
+    """A regular expression that the whole text must match."""
+    unique: bool = False
+    description: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthand(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            data = {"type": data}
+        kind = data.get("type") if isinstance(data, dict) else None
+        if isinstance(kind, str) and re.fullmatch(r"\w+\?", kind):
+            return {"nullable": True, **data, "type": kind[:-1]}
+        return data
+
+
+class Dataset(Block):
+    """Rows as an asset: fetched from outside or cleaned from other datasets."""
+
+    dataset: Name
+    fetch: Fetch | None = None
+    clean: Clean | None = None
+    partitions: Partitions | None = None
+    """Default: those of its partitioned inputs."""
+    freshness: Freshness | None = None
+    timestamp: str | None = None
+    """The column that says when a row became known; point-in-time joins use it."""
+    columns: dict[str, Column] = {}
+    """The contract: types, nullability and allowed values. Columns not listed pass as they are."""
+    quarantine: bool = False
+    """Rows that break the contract or a row-level check go to ``<name>__quarantine`` with the
+    reason; without it they fail the run."""
+    checks: tuple[Check, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_phase(self) -> Dataset:
+        one_of_keys(self, "fetch", "clean")
+        return self
+
+    @property
+    def name(self) -> str:
+        return self.dataset
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the blocks it reads."""
+        return self.clean.from_ if self.clean else ()

@@ -1,0 +1,85 @@
+"""Deployments: Deploy and Inference."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from liminal_assets.language.base import Block, Duration, Name, Spec, one_of_keys
+
+__all__ = ["Batch", "BatchTarget", "Deployment", "Rollout", "Serve"]
+
+
+class Serve(Spec):
+    """A model server."""
+
+    target: str = "local"
+    """``local`` or the name of an installed deployment target."""
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """0: any free port."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    max_rows: Annotated[int, Field(ge=1)] = 10_000
+    """The most rows that one request may carry."""
+    max_body_mb: Annotated[float, Field(gt=0)] = 16.0
+    log_predictions: bool = True
+    """Append every answered row to the prediction log, which monitors read."""
+
+
+class Rollout(Spec):
+    """How a new champion takes over."""
+
+    strategy: Literal["all_at_once", "canary", "shadow"] = "all_at_once"
+    steps: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (5, 25, 100)
+    """Canary: the shares of traffic, in percent."""
+    wait: Duration | None = None
+    """Canary: how long each step lasts."""
+    rollback_on: dict[Literal["error_rate", "p99_ms", "disagreement"], float] = {}
+
+
+class BatchTarget(Spec):
+    """Where scores go: a table of a connection, or files."""
+
+    connection: Name | None = None
+    table: str | None = None
+    file: str | None = None
+    """A folder or fsspec URL; one Parquet file per partition."""
+    storage_options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _one_target(self) -> BatchTarget:
+        if one_of_keys(self, "table", "file") == "file" and self.connection:
+            raise ValueError("'connection' goes with 'table'")
+        return self
+
+
+class Batch(Spec):
+    """Scores all rows of a feature with the champion."""
+
+    from_: Annotated[Name, Field(alias="from")]
+    to: BatchTarget | None = None
+    """Besides the asset itself, which is always kept as Parquet."""
+
+
+class Deployment(Block):
+    """A champion in use: a server or batch scores."""
+
+    deployment: Name
+    model: Name
+    serve: Serve | None = None
+    batch: Batch | None = None
+    rollout: Rollout = Rollout()
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Deployment:
+        one_of_keys(self, "serve", "batch")
+        return self
+
+    @property
+    def name(self) -> str:
+        return self.deployment
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.model, self.batch.from_) if self.batch else (self.model,)

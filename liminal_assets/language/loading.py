@@ -1,0 +1,188 @@
+"""A ``liminal.yml`` → :class:`Project`: checked without importing or running user code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from liminal_assets.language.base import Block, Spec
+from liminal_assets.language.datasets import Connection, Dataset
+from liminal_assets.language.deployments import Deployment
+from liminal_assets.language.diagnostics import (
+    Diagnostic,
+    InvalidProjectError,
+    Location,
+)
+from liminal_assets.language.environments import overlay
+from liminal_assets.language.features import Feature
+from liminal_assets.language.messages import diagnostics_of
+from liminal_assets.language.models import Model
+from liminal_assets.language.monitors import Monitor
+from liminal_assets.language.project import ProjectSpec
+from liminal_assets.language.references import check_references
+from liminal_assets.language.source import LocatedDict, locate, read_yaml
+from liminal_assets.language.variables import substitute
+
+__all__ = ["FILE_NAMES", "Project", "find_project_file", "find_projects", "load_project"]
+
+FILE_NAMES = ("liminal.yml", "liminal.yaml")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checked project and where it lives."""
+
+    spec: ProjectSpec
+    file: Path
+    environment: str | None = None
+    document: LocatedDict = field(repr=False, compare=False, default=None)  # type: ignore[assignment]
+    """What was read, after overlay and variables, with positions."""
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def root(self) -> Path:
+        """The project's folder: relative paths and user modules start here."""
+        return self.file.parent
+
+    @property
+    def home(self) -> Path:
+        """The folder that holds the state (``.liminal``): ``LIMINAL_HOME``, else the nearest
+        folder above with a ``workspace.yaml``, else the project's own."""
+        if chosen := os.environ.get("LIMINAL_HOME"):
+            return Path(chosen).expanduser().resolve()
+        for folder in (self.root, *self.root.parents):
+            if (folder / "workspace.yaml").is_file():
+                return folder
+        return self.root
+
+    @property
+    def state(self) -> Path:
+        """The state folder: tables, Dagster's and MLflow's databases, predictions."""
+        return self.home / ".liminal"
+
+    def block(self, name: str) -> Dataset | Feature | Model | Deployment | Monitor:
+        """The block of that name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for block in self.spec.blocks:
+            if block.name == name:
+                return block
+        raise KeyError(name)
+
+    def connection(self, name: str | None) -> Connection:
+        """The connection of that name; the only one for None.
+
+        Raises:
+            KeyError: there is none, or None is ambiguous.
+        """
+        if name is None and len(self.spec.connections) == 1:
+            return self.spec.connections[0]
+        for connection in self.spec.connections:
+            if connection.connection == name:
+                return connection
+        raise KeyError(name)
+
+    def locate(self, spec: Spec | Block, *path: str | int, key: bool = False) -> Location:
+        """Where ``spec`` or something in it was written; the file for a spec made in Python."""
+        node = _node_at(self.document, spec.location) if spec.location else None
+        found = locate(node, path, key=key) if node is not None else None
+        return found or spec.location or Location(str(self.file))
+
+
+def _node_at(root: Any, location: Location) -> Any:
+    """The mapping written at ``location``."""
+    stack: list[Any] = [root]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, LocatedDict):
+            if node.location == location:
+                return node
+            stack.extend(node.values())
+        elif isinstance(node, list):
+            stack.extend(node)
+    return None
+
+
+def find_project_file(path: Path | str) -> Path:
+    """The ``liminal.yml`` that ``path`` is or holds.
+
+    Raises:
+        InvalidProjectError: there is none.
+    """
+    path = Path(path).expanduser()
+    if path.is_file():
+        return path.resolve()
+    for name in FILE_NAMES:
+        if (path / name).is_file():
+            return (path / name).resolve()
+    raise InvalidProjectError.at(
+        path,
+        "no-project",
+        "there is no liminal.yml here" if path.is_dir() else "there is no such file or folder",
+        "'liminal init DIR' makes a project; --project names one",
+    )
+
+
+def find_projects(folder: Path | str) -> Iterator[Path]:
+    """Every project file at or below a folder, hidden folders and environments left out."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".")
+            and name not in ("node_modules", "__pycache__", "build", "dist")
+            and not (Path(parent) / name / "pyvenv.cfg").exists()
+        )
+        for name in FILE_NAMES:
+            if name in files:
+                yield (Path(parent) / name).resolve()
+                break
+
+
+def load_project(
+    path: Path | str = ".",
+    *,
+    environment: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Project:
+    """Reads and checks a project: schema, names, references, cycles, cron and partitions.
+
+    Args:
+        path: a project's folder or its ``liminal.yml``.
+        environment: the overlay to use; default: ``LIMINAL_ENV``.
+        environ: environment variables for placeholders; default: the process's.
+
+    Raises:
+        InvalidProjectError: everything that is wrong, with positions.
+    """
+    environ = os.environ if environ is None else environ
+    environment = environment or environ.get("LIMINAL_ENV") or None
+    file = find_project_file(path)
+    document, mistakes = resolve_document(file, environment, environ)
+    try:
+        spec = ProjectSpec.model_validate(document)
+    except ValidationError as error:
+        raise InvalidProjectError([*mistakes, *diagnostics_of(error, document)]) from None
+    project = Project(spec, file, environment, document)
+    mistakes += check_references(project)
+    if mistakes:
+        raise InvalidProjectError(mistakes)
+    return project
+
+
+def resolve_document(
+    file: Path, environment: str | None, environ: Mapping[str, str], *, render: bool = True
+) -> tuple[LocatedDict, list[Diagnostic]]:
+    """A project file after its overlay and, with ``render``, its variables."""
+    document = overlay(read_yaml(file), environment)
+    return substitute(document, environ) if render else (document, [])

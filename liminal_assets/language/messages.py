@@ -1,0 +1,104 @@
+"""pydantic's errors in the words of the language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from liminal_assets.language.diagnostics import Diagnostic, Location, did_you_mean
+from liminal_assets.language.project import ProjectSpec
+from liminal_assets.language.source import LocatedDict, locate
+
+__all__ = ["diagnostics_of"]
+
+_CODES = {
+    "extra_forbidden": "unknown-key",
+    "missing": "missing-key",
+    "literal_error": "invalid-value",
+    "value_error": "invalid-value",
+    "string_pattern_mismatch": "invalid-value",
+}
+
+
+def diagnostics_of(
+    error: ValidationError, document: LocatedDict, model: type[BaseModel] = ProjectSpec
+) -> Iterator[Diagnostic]:
+    """One diagnostic per error, at its line."""
+    for item in error.errors(include_url=False):
+        path = item["loc"]
+        kind = item["type"]
+        missing = kind == "missing"
+        place = path[:-1] if missing else path
+        at = locate(document, place, key=kind == "extra_forbidden")
+        at = at or document.location or Location("")
+        written = ".".join(str(step) for step in path if isinstance(step, str))
+        yield Diagnostic(
+            at,
+            _CODES.get(kind, "invalid-type" if kind.endswith("_type") else "invalid-value"),
+            _message(item, path, written),
+            _hint(item, path, model),
+        )
+
+
+def _message(item: Any, path: tuple[Any, ...], written: str) -> str:
+    kind, value = item["type"], item.get("input")
+    last = next((str(step) for step in reversed(path) if isinstance(step, str)), "the file")
+    if kind == "extra_forbidden":
+        return f"unknown key {last!r}" + (f" in {parent}" if (parent := _parent(path)) else "")
+    if kind == "missing":
+        return f"{last!r} is missing" + (f" in {parent}" if (parent := _parent(path)) else "")
+    if kind == "value_error":
+        return f"{last}: {item['ctx']['error']}" if written else str(item["ctx"]["error"])
+    message = item["msg"][0].lower() + item["msg"][1:]
+    shown = f", not {value!r}" if isinstance(value, str | int | float | bool | None) else ""
+    return f"{last}: {message.replace('input should', 'must')}{shown}"
+
+
+def _parent(path: tuple[Any, ...]) -> str:
+    parents = [str(step) for step in path[:-1] if isinstance(step, str)]
+    return parents[-1] if parents else ""
+
+
+def _hint(item: Any, path: tuple[Any, ...], model: type[BaseModel]) -> str | None:
+    kind = item["type"]
+    if kind == "extra_forbidden":
+        holder = _model_at(model, path[:-1])
+        if holder is None:
+            return None
+        return did_you_mean(str(path[-1]), (f.alias or n for n, f in holder.model_fields.items()))
+    if kind == "literal_error":
+        words = item["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+        return did_you_mean(str(item.get("input")), words)
+    return None
+
+
+def _model_at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel] | None:
+    """The spec class that holds what ``path`` leads to."""
+    current: Any = model
+    for step in path:
+        if isinstance(step, str) and isinstance(current, type) and issubclass(current, BaseModel):
+            field = next((f for n, f in current.model_fields.items() if step in (n, f.alias)), None)
+            if field is None:
+                return None
+            current = field.annotation
+        else:
+            current = _item_type(current)
+        if current is None:
+            return None
+    return _spec_in(current)
+
+
+def _item_type(kind: Any) -> Any:
+    """What a list holds, or the values of a mapping."""
+    for argument in reversed(get_args(kind)):
+        if argument not in (Ellipsis, type(None)):
+            return argument
+    return None
+
+
+def _spec_in(kind: Any) -> type[BaseModel] | None:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind
+    return next((found for arg in get_args(kind) if (found := _spec_in(arg))), None)

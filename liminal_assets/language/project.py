@@ -1,0 +1,59 @@
+"""The whole of a ``liminal.yml`` as one immutable value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+from liminal_assets.language.base import Name, Spec
+from liminal_assets.language.datasets import Connection, Dataset
+from liminal_assets.language.deployments import Deployment
+from liminal_assets.language.features import Feature
+from liminal_assets.language.models import Model
+from liminal_assets.language.monitors import Alert, Monitor, Schedule
+from liminal_assets.language.storage import StorageSpec
+
+__all__ = ["ProjectSpec"]
+
+
+def _allowed_env(value: Any) -> Any:
+    """``env: [A, B]`` is short for ``env: {A: null, B: null}``: no default."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return dict.fromkeys(value)
+    return value
+
+
+class ProjectSpec(Spec):
+    """A project: named blocks in the order of the phases."""
+
+    name: Name
+    description: str | None = None
+    owner: str | None = None
+    """Dagster owner of every asset: ``team:name`` or an e-mail address."""
+    variables: dict[str, Any] = {}
+    """Values for ``{{ name }}``."""
+    env: Annotated[dict[str, str | None], BeforeValidator(_allowed_env)] = {}
+    """Environment variables that ``{{ NAME }}`` may take: a list, or a mapping to defaults."""
+    environments: dict[str, dict[str, Any]] = {}
+    """Overlays by name (``dev``, ``staging``, ``prod``): what they hold replaces the same keys;
+    lists of named blocks are matched by name."""
+    storage: StorageSpec = StorageSpec()
+    connections: tuple[Connection, ...] = ()
+    datasets: tuple[Dataset, ...] = ()
+    features: tuple[Feature, ...] = ()
+    models: tuple[Model, ...] = ()
+    deployments: tuple[Deployment, ...] = ()
+    monitors: tuple[Monitor, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    schedules: tuple[Schedule, ...] = ()
+
+    @property
+    def blocks(self) -> Iterator[Dataset | Feature | Model | Deployment | Monitor]:
+        """Every block that becomes an asset, in the order of the phases."""
+        yield from self.datasets
+        yield from self.features
+        yield from self.models
+        yield from self.deployments
+        yield from self.monitors

@@ -1,0 +1,147 @@
+"""Names: every one is unique, every reference leads somewhere, nothing runs in a circle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from liminal_assets.language.datasets import Dataset
+from liminal_assets.language.diagnostics import Diagnostic, did_you_mean
+from liminal_assets.language.environments import BLOCK_KEYS
+
+if TYPE_CHECKING:
+    from liminal_assets.language.base import Spec
+    from liminal_assets.language.loading import Project
+
+__all__ = ["check_references"]
+
+
+def check_references(project: Project) -> list[Diagnostic]:
+    """Every mistake of naming and reference in a project."""
+    return [
+        *_duplicates(project),
+        *_references(project),
+        *_cycles(project),
+    ]
+
+
+def _duplicates(project: Project) -> Iterator[Diagnostic]:
+    assets: dict[str, Spec] = {}
+    for section, key in BLOCK_KEYS.items():
+        # assets share one name space, so that a reference needs no kind
+        seen: dict[str, Spec] = {} if section in ("connections", "alerts", "schedules") else assets
+        for block in getattr(project.spec, section):
+            name = getattr(block, key)
+            if name in seen:
+                first = project.locate(seen[name], key)
+                yield Diagnostic(
+                    project.locate(block, key),
+                    "duplicate-name",
+                    f"the name {name!r} is taken",
+                    f"the first is at line {first.line}",
+                )
+            else:
+                seen[name] = block
+
+
+def _references(project: Project) -> Iterator[Diagnostic]:
+    spec = project.spec
+    datasets = {block.dataset for block in spec.datasets}
+    features = {block.feature for block in spec.features}
+    models = {block.model for block in spec.models}
+    deployments = {block.deployment for block in spec.deployments}
+    alerts = {block.alert for block in spec.alerts}
+    tables = datasets | features
+    everything = tables | models | deployments | {block.monitor for block in spec.monitors}
+
+    def check(
+        name: str, known: set[str], kind: str, block: Spec, *path: str | int, key: bool = False
+    ) -> Iterator[Diagnostic]:
+        if name in known:
+            return
+        hint = did_you_mean(name, known)
+        if name in everything:
+            hint = f"{name!r} is no {kind}"
+        at = project.locate(block, *path, key=key)
+        yield Diagnostic(at, "unknown-reference", f"no {kind} is called {name!r}", hint)
+
+    for dataset in spec.datasets:
+        yield from _connection_of(project, dataset)
+        if dataset.clean:
+            for name in dataset.clean.from_:
+                yield from check(name, tables, "dataset", dataset, "clean", "from")
+    for feature in spec.features:
+        for name in feature.from_:
+            yield from check(name, tables, "dataset or feature", feature, "from", name, key=True)
+    for model in spec.models:
+        yield from check(model.features, tables, "feature", model, "features")
+    for deployment in spec.deployments:
+        yield from check(deployment.model, models, "model", deployment, "model")
+        if batch := deployment.batch:
+            yield from check(batch.from_, tables, "feature", deployment, "batch", "from")
+            if batch.to and batch.to.table:
+                yield from _connection(
+                    project, batch.to.connection, deployment, "batch", "to", "connection"
+                )
+    for monitor in spec.monitors:
+        yield from check(monitor.deployment, deployments, "deployment", monitor, "deployment")
+        if monitor.performance:
+            labels = monitor.performance.labels.from_
+            yield from check(labels, tables, "dataset", monitor, "performance", "labels", "from")
+        if monitor.on_breach.retrain:
+            retrain = monitor.on_breach.retrain
+            yield from check(retrain, models, "model", monitor, "on_breach", "retrain")
+        for name in monitor.on_breach.alert:
+            yield from check(name, alerts, "alert", monitor, "on_breach", "alert")
+    for schedule in spec.schedules:
+        for name in schedule.refresh:
+            yield from check(name, everything, "block", schedule, "refresh")
+
+
+def _connection_of(project: Project, dataset: Dataset) -> Iterator[Diagnostic]:
+    fetch = dataset.fetch
+    if fetch and (fetch.sql or fetch.table):
+        yield from _connection(project, fetch.connection, dataset, "fetch", "connection")
+
+
+def _connection(
+    project: Project, name: str | None, block: Spec, *path: str
+) -> Iterator[Diagnostic]:
+    known = [connection.connection for connection in project.spec.connections]
+    at = project.locate(block, *path)
+    if name is None:
+        if len(known) != 1:
+            message = "it must say which connection" if known else "the project has no connections"
+            hint = did_you_mean("", known) or "add one under 'connections:'"
+            yield Diagnostic(at, "missing-key", message, hint)
+    elif name not in known:
+        hint = did_you_mean(name, known)
+        yield Diagnostic(at, "unknown-reference", f"no connection is called {name!r}", hint)
+
+
+def _cycles(project: Project) -> Iterator[Diagnostic]:
+    blocks = {block.name: block for block in project.spec.blocks}
+    done: set[str] = set()
+    for start in blocks:
+        # iterative, for a chain may be thousands of blocks deep
+        path = {start: None}
+        stack = [(start, iter(blocks[start].inputs))]
+        while stack:
+            current, inputs = stack[-1]
+            following = next(inputs, None)
+            if following is None:
+                done.add(current)
+                stack.pop()
+                del path[current]
+            elif following in path:
+                names = list(path)
+                circle = " → ".join([*names[names.index(following) :], following])
+                yield Diagnostic(
+                    project.locate(blocks[following]),
+                    "cycle",
+                    f"these blocks need each other: {circle}",
+                    "take one of the references out",
+                )
+            elif following in blocks and following not in done:
+                path[following] = None
+                stack.append((following, iter(blocks[following].inputs)))

@@ -1,0 +1,26 @@
+"""Where a project keeps its data and its experiments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from liminal_assets.language.base import Spec
+
+__all__ = ["StorageSpec"]
+
+
+class StorageSpec(Spec):
+    """Production counterparts of the embedded defaults."""
+
+    data: str | None = None
+    """Folder or fsspec URL (``s3://bucket/liminal``) of all tables; default: in the
+    state folder."""
+    data_options: dict[str, Any] = {}
+    """fsspec options of ``data``."""
+    mlflow: str | None = None
+    """MLflow tracking URI (``https://…``, ``postgresql://…``); default: SQLite in the state
+    folder."""
+    mlflow_artifacts: str | None = None
+    """Where MLflow keeps files, when the tracking URI is a database."""
+    online: str | None = None
+    """SQLAlchemy URL of the online feature store; default: SQLite in the state folder."""
