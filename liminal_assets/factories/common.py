@@ -98,9 +98,8 @@ def _code_references(project: Project, block: Block, functions: Sequence[str]) -
             )
     if not references:
         return {}
-    return CodeReferencesMetadataSet(
-        code_references=CodeReferencesMetadataValue(code_references=references)
-    )
+    value = CodeReferencesMetadataValue(code_references=references)
+    return dict(CodeReferencesMetadataSet(code_references=value))
 
 
 def automation_condition(block: Block) -> dg.AutomationCondition[Any] | None:

@@ -99,9 +99,12 @@ def _tree(path: Path, modified: int) -> ast.Module | None:
 
 @lru_cache(maxsize=1024)
 def _module_digest(path: Path, modified: int) -> str:
-    tree = _tree(path, modified)
-    code = path.read_text(errors="replace") if tree is None else ast.dump(_without_docs(tree))
-    return hashlib.sha256(code.encode()).hexdigest()
+    source = path.read_bytes()
+    try:
+        source = ast.dump(_without_docs(ast.parse(source))).encode()
+    except (SyntaxError, ValueError):
+        pass  # the run reports it; until then every change counts
+    return hashlib.sha256(source).hexdigest()
 
 
 def _without_docs(tree: ast.Module) -> ast.Module:

@@ -112,8 +112,8 @@ def _connection(
     if name is None:
         if len(known) != 1:
             message = "it must say which connection" if known else "the project has no connections"
-            hint = did_you_mean("", known) or "add one under 'connections:'"
-            yield Diagnostic(at, "missing-key", message, hint)
+            choices = f"known: {', '.join(known)}" if known else "add one under 'connections:'"
+            yield Diagnostic(at, "missing-key", message, choices)
     elif name not in known:
         hint = did_you_mean(name, known)
         yield Diagnostic(at, "unknown-reference", f"no connection is called {name!r}", hint)
@@ -124,7 +124,7 @@ def _cycles(project: Project) -> Iterator[Diagnostic]:
     done: set[str] = set()
     for start in blocks:
         # iterative, for a chain may be thousands of blocks deep
-        path = {start: None}
+        path: dict[str, None] = {start: None}
         stack = [(start, iter(blocks[start].inputs))]
         while stack:
             current, inputs = stack[-1]
