@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 from dagster._core.definitions.metadata.source_code import (
@@ -23,12 +23,41 @@ __all__ = [
     "asset_key",
     "asset_spec",
     "automation_condition",
+    "project_of",
     "retry_policy",
+    "spec_of",
+    "step_asset",
     "step_failures",
 ]
 
+SpecT = TypeVar("SpecT", bound=Block)
+StepEvents = Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]
+
 PROJECT_TAG = "liminal/project"
 BLOCK_TAG = "liminal/block"
+
+
+def spec_of(kind: type[SpecT], spec: SpecT | Mapping[str, Any] | None, **keywords: Any) -> SpecT:
+    """The checked spec of a factory's arguments: a spec, a mapping or keywords as in YAML.
+
+    Raises:
+        ValueError: pydantic's, for keywords that make no such block.
+    """
+    if isinstance(spec, kind) and not keywords:
+        return spec
+    said = spec.model_dump(by_alias=True) if isinstance(spec, kind) else dict(spec or {})
+    return kind.model_validate({**said, **keywords})
+
+
+def project_of(project: Project | str | None, block: Block, section: str) -> Project:
+    """The project that a factory works for.
+
+    Without one, a project of its own around the block, with the current folder as its root.
+    """
+    if isinstance(project, Project):
+        return project
+    sections: dict[str, Any] = {section: [block]}
+    return Project.of(project or "liminal", check=False, **sections)
 
 
 def asset_key(project: Project, name: str) -> dg.AssetKey:
@@ -141,3 +170,41 @@ def step_failures(project: Project, block: Block) -> Iterator[None]:
             metadata={"location": str(at), "problem": error.message, "hint": error.hint or ""},
             allow_retries=error.transient,
         ) from None
+
+
+def step_asset(
+    project: Project,
+    block: Block,
+    step: Callable[[dg.AssetExecutionContext], StepEvents],
+    *,
+    specs: Sequence[dg.AssetSpec],
+    checks: Sequence[dg.AssetCheckSpec] = (),
+    resources: Collection[str] = (),
+) -> dg.AssetsDefinition:
+    """The op that makes one or more assets of a block.
+
+    All partitions of a run are one call of ``step`` (``context.partition_keys``).
+
+    Args:
+        step: yields check results and one ``MaterializeResult`` per asset; raises
+            :class:`StepError` for what is the user's to mend.
+        specs: the assets, the block's main one first; all have the same partitions.
+        checks: the asset checks that ``step`` reports.
+        resources: keys of the Dagster resources it needs.
+    """
+
+    def compute(context) -> StepEvents:  # type: ignore[no-untyped-def]  # Dagster can't read ours
+        with step_failures(project, block):
+            yield from step(context)
+
+    partitioned = specs[0].partitions_def is not None
+    return dg.multi_asset(
+        name="__".join(specs[0].key.path),
+        specs=list(specs),
+        check_specs=list(checks),
+        required_resource_keys=set(resources),
+        retry_policy=retry_policy(block),
+        backfill_policy=dg.BackfillPolicy.single_run() if partitioned else None,
+        pool=block.pool,
+        op_tags={PROJECT_TAG: project.name},
+    )(compute)

@@ -10,6 +10,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,7 +19,16 @@ from liminal_assets.language.loading import Project
 
 __all__ = ["code_version", "function_file", "module_file"]
 
-_NO_INFLUENCE = {"description", "owner", "tags", "freshness", "automation", "executor", "retries"}
+_NO_INFLUENCE = {
+    "description",
+    "owner",
+    "tags",
+    "freshness",
+    "automation",
+    "executor",
+    "retries",
+    "pool",
+}
 
 
 def code_version(
@@ -100,10 +110,9 @@ def _tree(path: Path, modified: int) -> ast.Module | None:
 @lru_cache(maxsize=1024)
 def _module_digest(path: Path, modified: int) -> str:
     source = path.read_bytes()
-    try:
+    # what doesn't parse is reported by the run; until then every change counts
+    with suppress(SyntaxError, ValueError):
         source = ast.dump(_without_docs(ast.parse(source))).encode()
-    except (SyntaxError, ValueError):
-        pass  # the run reports it; until then every change counts
     return hashlib.sha256(source).hexdigest()
 
 

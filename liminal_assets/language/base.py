@@ -159,6 +159,8 @@ class Block(Spec):
     """Where the step runs; default: the process of the run."""
     retries: Retries | None = None
     """Tries after a failure."""
+    pool: str | None = None
+    """A Dagster concurrency pool: how many steps of it run at once is set on the instance."""
     automation: Literal["eager", "on_missing"] | None = None
     """Refresh by Dagster's declarative automation: ``eager`` whenever an input changes,
     ``on_missing`` when a partition or the asset is missing."""

@@ -43,6 +43,29 @@ class Project:
     document: LocatedDict = field(repr=False, compare=False, default=None)  # type: ignore[assignment]
     """What was read, after overlay and variables, with positions."""
 
+    @classmethod
+    def of(
+        cls, name: str, root: Path | str = ".", *, check: bool = True, **sections: Any
+    ) -> Project:
+        """A project made in Python instead of YAML.
+
+        Args:
+            name: the first part of every asset key.
+            root: where relative paths and user modules start.
+            check: whether every name must lead to a block of these sections.
+            sections: as in ``liminal.yml``; lists may hold specs or mappings.
+
+        Raises:
+            InvalidProjectError: names clash, or a reference leads nowhere.
+        """
+        file = Path(root).expanduser().resolve() / FILE_NAMES[0]
+        document = LocatedDict(Location(str(file)))
+        spec = ProjectSpec.model_validate({"name": name, **sections})
+        project = cls(spec, file, document=document)
+        if check and (mistakes := check_references(project)):
+            raise InvalidProjectError(mistakes)
+        return project
+
     @property
     def name(self) -> str:
         return self.spec.name
