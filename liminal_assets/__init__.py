@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from liminal_assets import steps
     from liminal_assets.component import LiminalProject
+    from liminal_assets.errors import StepError
     from liminal_assets.factories.build import build_definitions
     from liminal_assets.factories.checks import expectation_checks
     from liminal_assets.factories.datasets import dataset_asset
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from liminal_assets.factories.sensors import alert_sensor, retraining_sensor
     from liminal_assets.language.diagnostics import InvalidProjectError
     from liminal_assets.language.loading import Project, load_project
-    from liminal_assets.steps.errors import StepError
 
 __all__ = [
     "InvalidProjectError",
@@ -52,7 +52,7 @@ _HOMES = {
     "InvalidProjectError": "language.diagnostics",
     "LiminalProject": "component",
     "Project": "language.loading",
-    "StepError": "steps.errors",
+    "StepError": "errors",
     "alert_sensor": "factories.sensors",
     "build_definitions": "factories.build",
     "dataset_asset": "factories.datasets",

@@ -13,11 +13,11 @@ from dagster._core.definitions.metadata.source_code import (
     LocalFileCodeReference,
 )
 
+from liminal_assets.errors import StepError
 from liminal_assets.factories.versions import code_version, function_file
 from liminal_assets.language.base import Block
 from liminal_assets.language.diagnostics import Location
 from liminal_assets.language.loading import Project
-from liminal_assets.steps.errors import StepError
 
 __all__ = [
     "asset_key",

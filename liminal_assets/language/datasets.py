@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator, model_validator
 
@@ -118,11 +120,35 @@ class Partitions(Spec):
         if one_of_keys(self, "every", "values") == "every":
             if self.start is None:
                 raise ValueError("partitions by time need a 'start', such as '2013-01-01'")
+            _check_moments(self)
         elif self.start or self.end:
             raise ValueError("'start' and 'end' go with 'every'")
         elif not self.values:
             raise ValueError("'values' must list at least one partition key")
         return self
+
+
+def _check_moments(partitions: Partitions) -> None:
+    moments = {}
+    for key in ("start", "end"):
+        text = getattr(partitions, key)
+        try:
+            moments[key] = datetime.fromisoformat(text).replace(tzinfo=None) if text else None
+        except ValueError:
+            raise ValueError(
+                f"{key!r} must be a date or a moment, such as '2013-01-01', not {text!r}"
+            ) from None
+    try:
+        ZoneInfo(partitions.timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError(
+            f"there is no time zone {partitions.timezone!r}; write it as 'America/New_York'"
+        ) from None
+    start, end = moments["start"], moments["end"]
+    if start and end and end <= start:
+        raise ValueError(f"'end' ({partitions.end}) must be after 'start' ({partitions.start})")
+    if start and partitions.every == "month" and start.day > 28:
+        raise ValueError("monthly partitions must start on a day from 1 to 28")
 
 
 class Freshness(Spec):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from liminal_assets.language.base import Block, Spec
-from liminal_assets.language.datasets import Connection, Dataset
+from liminal_assets.language.datasets import Connection, Dataset, Partitions
 from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.diagnostics import (
     Diagnostic,
@@ -23,6 +24,7 @@ from liminal_assets.language.features import Feature
 from liminal_assets.language.messages import diagnostics_of
 from liminal_assets.language.models import Model
 from liminal_assets.language.monitors import Monitor
+from liminal_assets.language.partitions import inherited_partitions
 from liminal_assets.language.project import ProjectSpec
 from liminal_assets.language.references import check_references
 from liminal_assets.language.source import LocatedDict, locate, read_yaml
@@ -97,10 +99,17 @@ class Project:
         Raises:
             KeyError: there is none.
         """
-        for block in self.spec.blocks:
-            if block.name == name:
-                return block
-        raise KeyError(name)
+        return self.blocks[name]
+
+    @cached_property
+    def blocks(self) -> Mapping[str, Dataset | Feature | Model | Deployment | Monitor]:
+        """Every block that becomes an asset, by name."""
+        return {block.name: block for block in self.spec.blocks}
+
+    @cached_property
+    def partitions(self) -> Mapping[str, Partitions | None]:
+        """How each block is cut, its own way or the one it inherits."""
+        return inherited_partitions(self.blocks)
 
     def connection(self, name: str | None) -> Connection:
         """The connection of that name; the only one for None.

@@ -1,0 +1,173 @@
+"""User functions: found by ``module:name``, called with their inputs by parameter name."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from liminal_assets.errors import StepError
+from liminal_assets.language.diagnostics import Location, did_you_mean
+from liminal_assets.language.loading import Project
+from liminal_assets.storage.forms import FORMS, Form
+from liminal_assets.storage.tables import Table
+
+__all__ = ["call_function", "form_of", "load_function", "user_errors"]
+
+_IMPORTS = threading.RLock()
+
+
+def load_function(
+    project: Project, path: str, location: Location | None = None
+) -> Callable[..., Any]:
+    """The function of ``"module:name"``; modules are looked for in the project's folder first.
+
+    Raises:
+        StepError: the module or the function is missing, or importing the module fails.
+    """
+    module_name, _, name = path.partition(":")
+    with _IMPORTS, user_errors(project, f"importing {module_name}", location):
+        module = _import(project.root, module_name, location)
+    function = getattr(module, name, None)
+    if not callable(function):
+        hint = did_you_mean(name, (n for n in vars(module) if not n.startswith("_")))
+        raise StepError(f"{module_name} has no function {name!r}", location=location, hint=hint)
+    return function  # type: ignore[no-any-return]
+
+
+def _import(root: Path, name: str, location: Location | None) -> Any:
+    _forget_other_projects(root, name.partition(".")[0])
+    importlib.invalidate_caches()
+    sys.path.insert(0, str(root))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            hint = f"expected {name.replace('.', '/')}.py in {root}"
+            raise StepError(f"no module {name!r}", location=location, hint=hint) from None
+        raise
+    finally:
+        sys.path.remove(str(root))
+
+
+def _forget_other_projects(root: Path, top: str) -> None:
+    """Two projects of one process may each have a module of one name."""
+    loaded = sys.modules.get(top)
+    own = root / top
+    if loaded is None or not (own.is_dir() or own.with_suffix(".py").is_file()):
+        return
+    places = [getattr(loaded, "__file__", None) or "", *getattr(loaded, "__path__", [])]
+    if not any(Path(place).is_relative_to(root) for place in places if place):
+        for name in [name for name in sys.modules if name == top or name.startswith(f"{top}.")]:
+            del sys.modules[name]
+
+
+def call_function(
+    project: Project,
+    path: str,
+    tables: Mapping[str, Table],
+    *,
+    context: Any = None,
+    location: Location | None = None,
+) -> Any:
+    """Calls a user function with tables by parameter name, in the form that each annotates.
+
+    A parameter ``context`` takes the context. A function with one parameter for rows takes the
+    only table, whatever its name.
+
+    Raises:
+        StepError: a parameter fits no table, or the function fails.
+    """
+    function = load_function(project, path, location)
+    arguments: dict[str, Any] = {}
+    rest: list[inspect.Parameter] = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if parameter.name == "context":
+            arguments["context"] = context
+        elif parameter.name in tables:
+            arguments[parameter.name] = tables[parameter.name].to(form_of(function, parameter))
+        else:
+            rest.append(parameter)
+    used = [name for name in arguments if name != "context"]
+    needed = [parameter for parameter in rest if parameter.default is parameter.empty]
+    if len(needed) == 1 and len(tables) == 1 and not used:
+        (table,) = tables.values()
+        arguments[needed[0].name] = table.to(form_of(function, needed[0]))
+    elif needed:
+        known = ", ".join([*tables, "context"])
+        raise StepError(
+            f"{path} has a parameter {needed[0].name!r} that no input is called",
+            location=location,
+            hint=did_you_mean(needed[0].name, tables) or f"its parameters may be {known}",
+        )
+    with user_errors(project, path, location):
+        return function(**arguments)
+
+
+def form_of(function: Callable[..., Any], parameter: inspect.Parameter) -> Form:
+    """The form that a parameter's annotation asks for; pandas without one.
+
+    Raises:
+        StepError: the annotation is a form that there isn't.
+    """
+    annotation = parameter.annotation
+    if annotation is parameter.empty:
+        return "pandas"
+    written = annotation if isinstance(annotation, str) else _qualified(annotation)
+    module = getattr(function, "__globals__", {})
+    head, _, tail = written.strip("'\"").partition(".")
+    if isinstance(annotation, str) and head in module:
+        # "pd.DataFrame" under "from __future__ import annotations"
+        owner = module[head]
+        written = f"{owner.__name__}.{tail}" if inspect.ismodule(owner) else _qualified(owner)
+    top, kind = written.partition(".")[0], written.rpartition(".")[2]
+    for known, form in FORMS.items():
+        if (top, kind) == (known.partition(".")[0], known.rpartition(".")[2]):
+            return form
+    if top in ("Any", "typing", "object"):
+        return "pandas"
+    raise StepError(
+        f"the parameter {parameter.name!r} asks for {written}, which rows can't be given as",
+        hint=f"one of {', '.join(FORMS)}",
+    )
+
+
+def _qualified(kind: Any) -> str:
+    top = getattr(kind, "__module__", "").partition(".")[0].lstrip("_")
+    return f"{top}.{getattr(kind, '__name__', kind)}"
+
+
+@contextmanager
+def user_errors(project: Project, doing: str, location: Location | None) -> Iterator[None]:
+    """An exception of the user's code as one message with the frames of the user's files.
+
+    Raises:
+        StepError: for any exception but a :class:`StepError` and an interrupt.
+    """
+    try:
+        yield
+    except StepError:
+        raise
+    except Exception as error:
+        frames = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename).is_relative_to(project.root)
+        ]
+        if isinstance(error, SyntaxError) and error.filename:
+            where = f"\n  at {error.filename}:{error.lineno}"
+        else:
+            where = "".join(
+                f"\n  at {frame.filename}:{frame.lineno} in {frame.name}: {frame.line}"
+                for frame in frames
+            )
+        kind = type(error).__name__
+        raise StepError(f"{doing} raised {kind}: {error}{where}", location=location) from error
