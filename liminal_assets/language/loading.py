@@ -30,7 +30,14 @@ from liminal_assets.language.references import check_references
 from liminal_assets.language.source import LocatedDict, locate, read_yaml
 from liminal_assets.language.variables import substitute
 
-__all__ = ["FILE_NAMES", "Project", "find_project_file", "find_projects", "load_project"]
+__all__ = [
+    "FILE_NAMES",
+    "Project",
+    "find_project_file",
+    "find_projects",
+    "home_of",
+    "load_project",
+]
 
 FILE_NAMES = ("liminal.yml", "liminal.yaml")
 
@@ -79,14 +86,8 @@ class Project:
 
     @property
     def home(self) -> Path:
-        """The folder that holds the state (``.liminal``): ``LIMINAL_HOME``, else the nearest
-        folder above with a ``workspace.yaml``, else the project's own."""
-        if chosen := os.environ.get("LIMINAL_HOME"):
-            return Path(chosen).expanduser().resolve()
-        for folder in (self.root, *self.root.parents):
-            if (folder / "workspace.yaml").is_file():
-                return folder
-        return self.root
+        """The folder that holds the state (``.liminal``); see :func:`home_of`."""
+        return home_of(self.root)
 
     @property
     def state(self) -> Path:
@@ -129,6 +130,17 @@ class Project:
         node = _node_at(self.document, spec.location) if spec.location else None
         found = locate(node, path, key=key) if node is not None else None
         return found or spec.location or Location(str(self.file))
+
+
+def home_of(folder: Path) -> Path:
+    """The folder that holds the state of a project in ``folder``: ``LIMINAL_HOME``, else the
+    nearest folder at or above with a ``workspace.yaml``, else ``folder`` itself."""
+    if chosen := os.environ.get("LIMINAL_HOME"):
+        return Path(chosen).expanduser().resolve()
+    for candidate in (folder, *folder.parents):
+        if (candidate / "workspace.yaml").is_file():
+            return candidate
+    return folder
 
 
 def _node_at(root: Any, location: Location) -> Any:
