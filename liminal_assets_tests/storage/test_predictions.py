@@ -1,0 +1,91 @@
+"""The prediction log: appended by servers, read by windows of time."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import liminal_assets as la
+from liminal_assets.storage.predictions import PredictionLog
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> PredictionLog:
+    return PredictionLog(la.Project.of("shop", tmp_path), "returned_api")
+
+
+def row(number: int, at: datetime, **more: Any) -> dict[str, Any]:
+    return {"amount": float(number), "prediction_id": f"p{number}", "requested_at": at, **more}
+
+
+def ids(table: Any) -> list[str]:
+    return [found[0] for found in table.relation().select("prediction_id").fetchall()]
+
+
+def test_appended_rows_are_read_oldest_first(log: PredictionLog) -> None:
+    assert log.append([row(2, NOON), row(3, NOON + timedelta(seconds=1))]) == 2
+    assert log.append([row(1, NOON - timedelta(days=1))]) == 1
+    assert ids(log.read()) == ["p1", "p2", "p3"]
+    assert log.read().rows == 3
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "expected"),
+    [
+        pytest.param(0, None, ["p0", "p1", "p2", "p3"], id="from the first on"),
+        pytest.param(1, 3, ["p1", "p2"], id="since is inside, until is outside"),
+        pytest.param(None, 1, ["p0"], id="until"),
+        pytest.param(50, None, [], id="after the last"),
+        pytest.param(None, -1, [], id="before the first"),
+    ],
+)
+def test_a_window_holds_the_rows_requested_in_it(
+    log: PredictionLog, since: int | None, until: int | None, expected: list[str]
+) -> None:
+    log.append([row(0, NOON), row(2, NOON + timedelta(hours=2))])
+    log.append([row(1, NOON + timedelta(hours=1)), row(3, NOON + timedelta(hours=3))])
+    moments = [None if hours is None else NOON + timedelta(hours=hours) for hours in (since, until)]
+    table = log.read(*moments)
+    assert ids(table) == expected
+    assert "amount" in table.schema.names
+
+
+def test_moments_without_a_time_zone_are_in_utc(log: PredictionLog) -> None:
+    log.append([row(0, NOON)])
+    assert ids(log.read(NOON.replace(tzinfo=None), None)) == ["p0"]
+    east = timezone(timedelta(hours=5))
+    assert ids(log.read(NOON.astimezone(east), NOON.astimezone(east))) == []
+
+
+def test_a_window_reads_only_the_files_that_cover_it(log: PredictionLog, tmp_path: Path) -> None:
+    log.append([row(0, NOON)])
+    log.append([row(1, NOON + timedelta(days=9))])
+    newest = max((tmp_path / ".liminal/data/shop/returned_api__predictions").iterdir())
+    (newest / "data.parquet").write_bytes(b"no parquet")
+    assert ids(log.read(until=NOON + timedelta(days=1))) == ["p0"]
+
+
+def test_a_new_model_may_log_other_columns(log: PredictionLog) -> None:
+    log.append([row(0, NOON)])
+    log.append([row(1, NOON + timedelta(seconds=1), colour="red")])
+    rows = log.read().relation().select("prediction_id, colour").fetchall()
+    assert rows == [("p0", None), ("p1", "red")]
+
+
+def test_no_rows_are_no_file(log: PredictionLog) -> None:
+    log.append([row(0, NOON)])
+    empty = log.read(until=NOON).to("arrow")
+    assert log.append(empty) == 0
+    assert log.read().rows == 1
+
+
+def test_a_log_that_was_never_written_says_how_it_is(log: PredictionLog) -> None:
+    assert not log.exists()
+    with pytest.raises(la.StepError, match="returned_api has no predictions yet") as raised:
+        log.read()
+    assert "liminal serve returned_api" in str(raised.value)
