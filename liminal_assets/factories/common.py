@@ -23,6 +23,7 @@ __all__ = [
     "asset_key",
     "asset_spec",
     "automation_condition",
+    "partition_keys",
     "project_of",
     "retry_policy",
     "spec_of",
@@ -129,6 +130,18 @@ def _code_references(project: Project, block: Block, functions: Sequence[str]) -
         return {}
     value = CodeReferencesMetadataValue(code_references=references)
     return dict(CodeReferencesMetadataSet(code_references=value))
+
+
+def partition_keys(context: dg.AssetExecutionContext) -> list[str | None]:
+    """The partitions that a step is to make, in order; ``[None]`` for an asset in one piece,
+    also in a run of partitions of others.
+
+    >>> for partition in partition_keys(context): ...
+    """
+    partitioned = context.assets_def.partitions_def is not None
+    if not partitioned or not (context.has_partition_key or context.has_partition_key_range):
+        return [None]
+    return list(context.partition_keys)
 
 
 def automation_condition(block: Block) -> dg.AutomationCondition[Any] | None:

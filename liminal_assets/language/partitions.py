@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from liminal_assets.language.base import Block
 from liminal_assets.language.datasets import Dataset, Partitions
@@ -15,7 +16,14 @@ from liminal_assets.language.monitors import Monitor
 if TYPE_CHECKING:
     from liminal_assets.language.loading import Project
 
-__all__ = ["KEY_FORMATS", "inherited_partitions", "partitions_of", "window_of"]
+__all__ = [
+    "KEY_FORMATS",
+    "inherited_partitions",
+    "moments_of",
+    "overlapping",
+    "partitions_of",
+    "window_of",
+]
 
 KEY_FORMATS = {
     "hour": "%Y-%m-%d-%H:%M",
@@ -77,18 +85,75 @@ def window_of(partitions: Partitions, key: str) -> tuple[str, str]:
     Raises:
         ValueError: ``key`` is no key of these partitions.
     """
-    every = partitions.every
-    if every is None:
+    if partitions.every is None:
         if key not in (partitions.values or ()):
             raise ValueError(f"{key!r} is none of {', '.join(partitions.values or ())}")
         return key, key
+    start, end = moments_of(partitions, key)
+    zone = ZoneInfo(partitions.timezone)
+    return _wall_clock(start.astimezone(zone)), _wall_clock(end.astimezone(zone))
+
+
+def _wall_clock(moment: datetime) -> str:
+    return moment.replace(tzinfo=None).isoformat(sep=" ")
+
+
+def moments_of(partitions: Partitions, key: str) -> tuple[datetime, datetime]:
+    """The first moment of a partition by time and the one after its last, in UTC.
+
+    A wall-clock time that daylight saving skips is moved behind the gap, one that it repeats is
+    the first of the two, as Dagster does.
+
+    Raises:
+        ValueError: ``key`` is no key of these partitions, or they aren't cut by time.
+    """
+    every = partitions.every
+    if every is None:
+        raise ValueError("partitions by listed values have no moments")
+    zone = ZoneInfo(partitions.timezone)
     origin = datetime.fromisoformat(partitions.start or key)
-    start = datetime.strptime(key, KEY_FORMATS[every])
-    if every != "hour":
-        start = start.replace(hour=origin.hour, minute=origin.minute)
+    if origin.tzinfo:
+        origin = origin.astimezone(zone).replace(tzinfo=None)
+    if every == "hour":
+        start = _hour(key, zone)
+        return start, start + _LENGTHS[every]
+    wall = datetime.strptime(key, KEY_FORMATS[every])
+    wall = wall.replace(hour=origin.hour, minute=origin.minute)
     if every == "month":
-        start = start.replace(day=origin.day)
-        end = start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1)
+        wall = wall.replace(day=origin.day)
+        end = wall.replace(year=wall.year + wall.month // 12, month=wall.month % 12 + 1)
     else:
-        end = start + _LENGTHS[every]
-    return start.isoformat(sep=" "), end.isoformat(sep=" ")
+        end = wall + _LENGTHS[every]
+    return _moment(wall, zone), _moment(end, zone)
+
+
+def _hour(key: str, zone: ZoneInfo) -> datetime:
+    """The hour repeated when daylight saving ends has its offset in its key."""
+    written, offset = key[:16], key[16:]
+    if offset:
+        return datetime.strptime(written + offset, "%Y-%m-%d-%H:%M%z").astimezone(timezone.utc)
+    return _moment(datetime.strptime(written, KEY_FORMATS["hour"]), zone)
+
+
+def _moment(wall: datetime, zone: ZoneInfo) -> datetime:
+    # skipped by daylight saving: the first wall-clock time that exists again
+    while not _exists(wall, zone):
+        wall = wall.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    return wall.replace(tzinfo=zone).astimezone(timezone.utc)
+
+
+def _exists(wall: datetime, zone: ZoneInfo) -> bool:
+    there = wall.replace(tzinfo=zone).astimezone(timezone.utc)
+    return there.astimezone(zone).replace(tzinfo=None) == wall
+
+
+def overlapping(
+    upstream: Partitions, keys: Iterable[str], start: datetime | None, end: datetime
+) -> list[str]:
+    """The keys whose windows share a moment with ``[start, end)``; no start: all before ``end``."""
+    found = []
+    for key in keys:
+        first, after = moments_of(upstream, key)
+        if first < end and (start is None or after > start):
+            found.append(key)
+    return found

@@ -1,0 +1,47 @@
+"""What the blocks do, free of Dagster: for a notebook, an Airflow task or a script.
+
+>>> import liminal_assets as la
+>>> project = la.load_project("examples/flights")
+>>> la.steps.fetch(project, "departures_raw", "2013-01").to("pandas")
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from liminal_assets.steps.clean import clean
+    from liminal_assets.steps.features import build_features
+    from liminal_assets.steps.fetch import fetch
+
+__all__ = ["build_features", "clean", "fetch"]
+
+_HOMES = {
+    "build_features": "features",
+    "clean": "clean",
+    "fetch": "fetch",
+}
+
+
+class _Steps(ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        # importing steps.fetch would put that module where its function fetch belongs
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Steps
+
+
+def __getattr__(name: str) -> Any:
+    # imported on first use
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"liminal_assets.steps.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ __all__ = [
     "FORMS",
     "Form",
     "NotRowsError",
+    "bridge_ibis",
     "connect",
     "engine_errors",
     "identifier",
@@ -53,6 +55,29 @@ def connect() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"temp_directory": str(spill)})
     connection.execute("SET TimeZone = 'UTC'")
     return connection
+
+
+def bridge_ibis() -> None:
+    """Gives DuckDB 2 the two method names of DuckDB 1 that Ibis 12 still calls.
+
+    To be called before Ibis computes with DuckDB.
+    """
+    import duckdb
+
+    kind: Any = duckdb.DuckDBPyConnection
+    if not hasattr(kind, "fetch_arrow_table"):
+
+        def fetch_arrow_table(connection: Any) -> Any:
+            return fetch_record_batch(connection).read_all()
+
+        def fetch_record_batch(connection: Any, rows_per_batch: int = 1_000_000) -> Any:
+            with warnings.catch_warnings():
+                # Ibis asks a cursor, which DuckDB would rather not be asked
+                warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
+                return connection.to_arrow_reader(rows_per_batch)
+
+        kind.fetch_arrow_table = fetch_arrow_table
+        kind.fetch_record_batch = fetch_record_batch
 
 
 def identifier(name: str) -> str:
@@ -110,6 +135,7 @@ def to_relation(rows: Any, connection: duckdb.DuckDBPyConnection) -> duckdb.Duck
     if library == "polars" and hasattr(rows, "to_arrow") and hasattr(rows, "columns"):
         return connection.from_arrow(rows.to_arrow())
     if library == "ibis" and hasattr(rows, "to_pyarrow_batches"):
+        bridge_ibis()
         return connection.from_arrow(rows.to_pyarrow_batches())
     if library == "pyspark":
         return connection.from_arrow(rows.toArrow())
@@ -155,6 +181,7 @@ def to_form(relation: duckdb.DuckDBPyRelation, form: Form) -> Any:
         if form == "ibis":
             import ibis
 
+            bridge_ibis()
             return ibis.memtable(relation.to_arrow_table())
         from pyspark.sql import SparkSession
 
