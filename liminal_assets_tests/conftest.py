@@ -1,0 +1,37 @@
+"""Fixtures that several parts share."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from liminal_assets.language.loading import Project
+from liminal_assets.storage.locks import file_lock
+from liminal_assets.storage.tracking import tracking_client
+
+
+@pytest.fixture(scope="session")
+def mlflow_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """An empty MLflow database, made once for all workers: MLflow takes seconds for it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if worker_id != "master" else base) / "mlflow"
+    with file_lock(shared.with_suffix(".lock")):
+        project = Project.of("shared", shared)
+        tracking_client(project)
+    return project.state / "mlflow" / "mlflow.db"
+
+
+@pytest.fixture
+def with_mlflow(mlflow_database: Path) -> Callable[[Path], Path]:
+    """Gives a project's folder an MLflow database without waiting for MLflow to make one."""
+
+    def give(folder: Path) -> Path:
+        target = folder / ".liminal" / "mlflow" / "mlflow.db"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(mlflow_database, target)
+        return folder
+
+    return give
