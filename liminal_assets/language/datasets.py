@@ -237,6 +237,9 @@ class Dataset(Block):
     dataset: Name
     fetch: Fetch | None = None
     clean: Clean | None = None
+    after: Names = ()
+    """Blocks that must be there first though it reads none of their rows, such as one that fills
+    the database that this one queries."""
     partitions: Partitions | None = None
     """Default: those of its partitioned inputs."""
     freshness: Freshness | None = None

@@ -67,6 +67,8 @@ def _references(project: Project) -> Iterator[Diagnostic]:
 
     for dataset in spec.datasets:
         yield from _connection_of(project, dataset)
+        for name in dataset.after:
+            yield from check(name, everything, "block", dataset, "after")
         if dataset.clean:
             for name in dataset.clean.from_:
                 yield from check(name, tables, "dataset", dataset, "clean", "from")
@@ -121,11 +123,15 @@ def _connection(
 
 def _cycles(project: Project) -> Iterator[Diagnostic]:
     blocks = {block.name: block for block in project.spec.blocks}
+    upstream = {
+        name: (*block.inputs, *block.after) if isinstance(block, Dataset) else block.inputs
+        for name, block in blocks.items()
+    }
     done: set[str] = set()
     for start in blocks:
         # iterative, for a chain may be thousands of blocks deep
         path: dict[str, None] = {start: None}
-        stack = [(start, iter(blocks[start].inputs))]
+        stack = [(start, iter(upstream[start]))]
         while stack:
             current, inputs = stack[-1]
             following = next(inputs, None)
@@ -144,4 +150,4 @@ def _cycles(project: Project) -> Iterator[Diagnostic]:
                 )
             elif following in blocks and following not in done:
                 path[following] = None
-                stack.append((following, iter(blocks[following].inputs)))
+                stack.append((following, iter(upstream[following])))
