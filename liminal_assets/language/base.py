@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
@@ -26,9 +27,12 @@ __all__ = [
     "FunctionPath",
     "Name",
     "Names",
+    "Owner",
     "Retries",
     "Scalar",
     "Spec",
+    "Tags",
+    "TimeZone",
     "one_of_keys",
 ]
 
@@ -63,7 +67,10 @@ def _parse_duration(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value
     if isinstance(value, str) and (match := _DURATION.match(value)):
-        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+        try:
+            return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+        except OverflowError:
+            raise ValueError("a duration must be shorter than that") from None
     raise ValueError("a duration is a number and a unit of ms, s, m, h, d or w, such as '26h'")
 
 
@@ -89,6 +96,53 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "pattern": _DURATION.pattern, "examples": ["26h", "7d"]}),
 ]
 """A positive length of time: ``90s``, ``10m``, ``26h``, ``7d``."""
+
+
+def _check_owner(value: str) -> str:
+    if _OWNER.fullmatch(value):
+        return value
+    raise ValueError(f"an owner is 'team:name' or an e-mail address, not {value!r}")
+
+
+_OWNER = re.compile(r"team:[A-Za-z0-9_-]+|[^@\s]+@[^@\s]+\.[^@\s]+")
+
+Owner = Annotated[str, AfterValidator(_check_owner)]
+"""A Dagster owner: ``team:name`` or an e-mail address."""
+
+
+def _check_tags(tags: dict[str, str]) -> dict[str, str]:
+    for key, value in tags.items():
+        if not _TAG_KEY.fullmatch(key):
+            raise ValueError(
+                f"{key!r} is no tag: letters, digits, '_', '-' and '.', at most 63, "
+                "after an optional 'prefix/'"
+            )
+        if not _TAG_VALUE.fullmatch(value):
+            raise ValueError(
+                f"{value!r} is no value of a tag: letters, digits, '_', '-' and '.', at most 63"
+            )
+    return tags
+
+
+_TAG_KEY = re.compile(r"([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}")
+_TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{0,63}")
+
+Tags = Annotated[dict[str, str], AfterValidator(_check_tags)]
+"""Dagster tags of an asset."""
+
+
+def _check_timezone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(
+            f"there is no time zone {value!r}; write it as 'America/New_York'"
+        ) from None
+    return value
+
+
+TimeZone = Annotated[str, AfterValidator(_check_timezone)]
+"""The IANA name of a time zone: ``UTC``, ``America/New_York``."""
 
 
 class Spec(BaseModel):
@@ -151,9 +205,9 @@ class Block(Spec):
 
     description: str | None = None
     """Markdown shown in the Dagster UI."""
-    owner: str | None = None
+    owner: Owner | None = None
     """``team:name`` or an e-mail address; default: the project's owner."""
-    tags: dict[str, str] = {}
+    tags: Tags = {}
     """Dagster tags."""
     executor: str | None = None
     """Where the step runs; default: the process of the run."""

@@ -21,18 +21,19 @@ from liminal_assets.language.diagnostics import (
 )
 from liminal_assets.language.environments import overlay
 from liminal_assets.language.features import Feature
-from liminal_assets.language.messages import diagnostics_of
 from liminal_assets.language.models import Model
 from liminal_assets.language.monitors import Monitor
+from liminal_assets.language.partial import partial_spec
 from liminal_assets.language.partitions import inherited_partitions
 from liminal_assets.language.project import ProjectSpec
 from liminal_assets.language.references import check_references
-from liminal_assets.language.source import LocatedDict, locate, read_yaml
+from liminal_assets.language.source import LocatedDict, locate, mappings, read_document
 from liminal_assets.language.variables import substitute
 
 __all__ = [
     "FILE_NAMES",
     "Project",
+    "examine_project",
     "find_project_file",
     "find_projects",
     "home_of",
@@ -125,9 +126,13 @@ class Project:
                 return connection
         raise KeyError(name)
 
+    @cached_property
+    def _nodes(self) -> Mapping[Location, LocatedDict]:
+        return {node.location: node for node in mappings(self.document)}
+
     def locate(self, spec: Spec | Block, *path: str | int, key: bool = False) -> Location:
         """Where ``spec`` or something in it was written; the file for a spec made in Python."""
-        node = _node_at(self.document, spec.location) if spec.location else None
+        node = self._nodes.get(spec.location) if spec.location else None
         found = locate(node, path, key=key) if node is not None else None
         return found or spec.location or Location(str(self.file))
 
@@ -141,20 +146,6 @@ def home_of(folder: Path) -> Path:
         if (candidate / "workspace.yaml").is_file():
             return candidate
     return folder
-
-
-def _node_at(root: Any, location: Location) -> Any:
-    """The mapping written at ``location``."""
-    stack: list[Any] = [root]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, LocatedDict):
-            if node.location == location:
-                return node
-            stack.extend(node.values())
-        elif isinstance(node, list):
-            stack.extend(node)
-    return None
 
 
 def find_project_file(path: Path | str) -> Path:
@@ -209,24 +200,72 @@ def load_project(
     Raises:
         InvalidProjectError: everything that is wrong, with positions.
     """
-    environ = os.environ if environ is None else environ
-    environment = environment or environ.get("LIMINAL_ENV") or None
     file = find_project_file(path)
-    document, mistakes = resolve_document(file, environment, environ)
-    try:
-        spec = ProjectSpec.model_validate(document)
-    except ValidationError as error:
-        raise InvalidProjectError([*mistakes, *diagnostics_of(error, document)]) from None
-    project = Project(spec, file, environment, document)
-    mistakes += check_references(project)
-    if mistakes:
+    project, mistakes = examine_project(file, environment=environment, environ=environ)
+    if project is None or mistakes:
         raise InvalidProjectError(mistakes)
     return project
+
+
+def examine_project(
+    file: Path,
+    *,
+    environment: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> tuple[Project | None, list[Diagnostic]]:
+    """What is right in a project file, and every mistake in the rest; see :func:`load_project`.
+
+    Returns:
+        The project, without its wrong parts if there are any; None for a file that holds no
+        project at all.
+    """
+    environ = os.environ if environ is None else environ
+    environment = environment or environ.get("LIMINAL_ENV") or None
+    try:
+        document, mistakes = resolve_document(file, environment, environ)
+    except InvalidProjectError as error:
+        return None, list(error.diagnostics)
+    try:
+        spec = ProjectSpec.model_validate(document)
+    except ValidationError:
+        partial = partial_spec(document)
+        project = Project(partial.spec, file, environment, partial.document)
+        found = [
+            *partial.mistakes,
+            *(
+                mistake
+                for mistake in check_references(project, partial.unusable)
+                if mistake.code != "missing-key" or mistake.location not in partial.mended
+            ),
+        ]
+    else:
+        project = Project(spec, file, environment, document)
+        found = check_references(project)
+    # what a placeholder without a value leads to is no mistake of its own
+    unresolved = {m.location for m in mistakes if m.code in _OF_VARIABLES}
+    return project, [*mistakes, *(m for m in found if m.location not in unresolved)]
+
+
+_OF_VARIABLES = frozenset({"unresolved-variable", "variable-cycle"})
 
 
 def resolve_document(
     file: Path, environment: str | None, environ: Mapping[str, str], *, render: bool = True
 ) -> tuple[LocatedDict, list[Diagnostic]]:
-    """A project file after its overlay and, with ``render``, its variables."""
-    document = overlay(read_yaml(file), environment)
-    return substitute(document, environ) if render else (document, [])
+    """A project file after its overlay and, with ``render``, its variables.
+
+    Returns:
+        The document, and the mistakes that leave the rest of it readable.
+
+    Raises:
+        InvalidProjectError: the file can't be read as YAML.
+    """
+    document, mistakes = read_document(file)
+    try:
+        document = overlay(document, environment)
+    except InvalidProjectError as error:
+        mistakes.extend(error.diagnostics)
+    if render:
+        document, unresolved = substitute(document, environ)
+        mistakes.extend(unresolved)
+    return document, mistakes

@@ -8,6 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from liminal_assets.language.diagnostics import Diagnostic, Location, did_you_mean
+from liminal_assets.language.environments import BLOCK_KEYS
 from liminal_assets.language.project import ProjectSpec
 from liminal_assets.language.source import LocatedDict, locate
 
@@ -23,11 +24,21 @@ _CODES = {
 
 
 def diagnostics_of(
-    error: ValidationError, document: LocatedDict, model: type[BaseModel] = ProjectSpec
+    error: ValidationError,
+    document: LocatedDict,
+    *,
+    prefix: tuple[str | int, ...] = (),
+    model: type[BaseModel] = ProjectSpec,
 ) -> Iterator[Diagnostic]:
-    """One diagnostic per error, at its line."""
+    """One diagnostic per error, at its line.
+
+    Args:
+        document: what was validated, or what holds it.
+        prefix: the path in ``document`` that leads to what was validated.
+        model: the spec of ``document``.
+    """
     for item in error.errors(include_url=False):
-        path = item["loc"]
+        path = (*prefix, *item["loc"])
         kind = item["type"]
         missing = kind == "missing"
         place = path[:-1] if missing else path
@@ -58,7 +69,7 @@ def _message(item: Any, path: tuple[Any, ...], written: str) -> str:
 
 def _parent(path: tuple[Any, ...]) -> str:
     parents = [str(step) for step in path[:-1] if isinstance(step, str)]
-    return parents[-1] if parents else ""
+    return BLOCK_KEYS.get(parents[-1], parents[-1]) if parents else ""
 
 
 def _hint(item: Any, path: tuple[Any, ...], model: type[BaseModel]) -> str | None:

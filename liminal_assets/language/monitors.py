@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from liminal_assets.language.base import Block, Duration, Name, Names, Spec, one_of_keys
+from liminal_assets.language.base import Block, Duration, Name, Names, Spec, TimeZone, one_of_keys
+from liminal_assets.language.cron import Cron
 
 __all__ = [
     "Alert",
@@ -154,8 +155,9 @@ class Schedule(Spec):
     """Refreshes blocks and everything upstream of them at set times."""
 
     schedule: Name
-    cron: str
-    timezone: str = "UTC"
+    cron: Cron
+    """When: minute, hour, day of the month, month, day of the week; or ``@daily`` and the like."""
+    timezone: TimeZone = "UTC"
     refresh: Annotated[Names, Field(min_length=1)]
     """Blocks; partitioned ones refresh their newest complete partition."""
     description: str | None = None

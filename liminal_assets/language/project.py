@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from liminal_assets.language.base import Name, Spec
+from liminal_assets.language.base import Name, Owner, Spec
 from liminal_assets.language.datasets import Connection, Dataset
 from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.features import Feature
@@ -30,7 +30,7 @@ class ProjectSpec(Spec):
 
     name: Name
     description: str | None = None
-    owner: str | None = None
+    owner: Owner | None = None
     """Dagster owner of every asset: ``team:name`` or an e-mail address."""
     variables: dict[str, Any] = {}
     """Values for ``{{ name }}``."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from liminal_assets.language.datasets import Dataset
@@ -16,11 +17,18 @@ if TYPE_CHECKING:
 __all__ = ["check_references"]
 
 
-def check_references(project: Project) -> list[Diagnostic]:
-    """Every mistake of naming and reference in a project."""
+def check_references(
+    project: Project, unusable: Mapping[str, AbstractSet[str]] | None = None
+) -> list[Diagnostic]:
+    """Every mistake of naming and reference in a project.
+
+    Args:
+        unusable: per section, names of blocks that the project would have if they were right; a
+            reference to one is no mistake.
+    """
     return [
         *_duplicates(project),
-        *_references(project),
+        *_references(project, unusable or {}),
         *_cycles(project),
     ]
 
@@ -44,15 +52,19 @@ def _duplicates(project: Project) -> Iterator[Diagnostic]:
                 seen[name] = block
 
 
-def _references(project: Project) -> Iterator[Diagnostic]:
+def _references(project: Project, unusable: Mapping[str, AbstractSet[str]]) -> Iterator[Diagnostic]:
     spec = project.spec
-    datasets = {block.dataset for block in spec.datasets}
-    features = {block.feature for block in spec.features}
-    models = {block.model for block in spec.models}
-    deployments = {block.deployment for block in spec.deployments}
-    alerts = {block.alert for block in spec.alerts}
-    tables = datasets | features
-    everything = tables | models | deployments | {block.monitor for block in spec.monitors}
+
+    def names(section: str) -> set[str]:
+        key = BLOCK_KEYS[section]
+        return {getattr(block, key) for block in getattr(spec, section)} | unusable.get(
+            section, set()
+        )
+
+    models, deployments, alerts = names("models"), names("deployments"), names("alerts")
+    tables = names("datasets") | names("features")
+    everything = tables | models | deployments | names("monitors")
+    connections = names("connections")
 
     def check(
         name: str, known: set[str], kind: str, block: Spec, *path: str | int, key: bool = False
@@ -66,7 +78,7 @@ def _references(project: Project) -> Iterator[Diagnostic]:
         yield Diagnostic(at, "unknown-reference", f"no {kind} is called {name!r}", hint)
 
     for dataset in spec.datasets:
-        yield from _connection_of(project, dataset)
+        yield from _connection_of(project, dataset, connections)
         for name in dataset.after:
             yield from check(name, everything, "block", dataset, "after")
         if dataset.clean:
@@ -82,9 +94,9 @@ def _references(project: Project) -> Iterator[Diagnostic]:
         if batch := deployment.batch:
             yield from check(batch.from_, tables, "feature", deployment, "batch", "from")
             if batch.to and batch.to.table:
-                yield from _connection(
-                    project, batch.to.connection, deployment, "batch", "to", "connection"
-                )
+                path = ("batch", "to", "connection")
+                target = batch.to.connection
+                yield from _connection(project, target, connections, deployment, *path)
     for monitor in spec.monitors:
         yield from check(monitor.deployment, deployments, "deployment", monitor, "deployment")
         if monitor.performance:
@@ -100,24 +112,25 @@ def _references(project: Project) -> Iterator[Diagnostic]:
             yield from check(name, everything, "block", schedule, "refresh")
 
 
-def _connection_of(project: Project, dataset: Dataset) -> Iterator[Diagnostic]:
+def _connection_of(project: Project, dataset: Dataset, known: set[str]) -> Iterator[Diagnostic]:
     fetch = dataset.fetch
     if fetch and (fetch.sql or fetch.table):
-        yield from _connection(project, fetch.connection, dataset, "fetch", "connection")
+        path = ("fetch", "connection")
+        yield from _connection(project, fetch.connection, known, dataset, *path)
 
 
 def _connection(
-    project: Project, name: str | None, block: Spec, *path: str
+    project: Project, name: str | None, known: set[str], block: Spec, *path: str
 ) -> Iterator[Diagnostic]:
-    known = [connection.connection for connection in project.spec.connections]
-    at = project.locate(block, *path)
     if name is None:
         if len(known) != 1:
             message = "it must say which connection" if known else "the project has no connections"
-            choices = f"known: {', '.join(known)}" if known else "add one under 'connections:'"
-            yield Diagnostic(at, "missing-key", message, choices)
+            names = ", ".join(sorted(known))
+            choices = f"known: {names}" if known else "add one under 'connections:'"
+            yield Diagnostic(project.locate(block, *path), "missing-key", message, choices)
     elif name not in known:
         hint = did_you_mean(name, known)
+        at = project.locate(block, *path)
         yield Diagnostic(at, "unknown-reference", f"no connection is called {name!r}", hint)
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from liminal_assets.language.diagnostics import Diagnostic, InvalidProjectError, Location
 
-__all__ = ["LocatedDict", "LocatedList", "locate", "plain_value", "read_yaml"]
+__all__ = ["LocatedDict", "LocatedList", "locate", "mappings", "plain_value", "read_document"]
 
 
 class LocatedDict(dict[str, Any]):
@@ -51,12 +51,11 @@ class LocatedList(list[Any]):
         self.items_at.append(at)
 
 
-def read_yaml(path: Path, *, text: str | None = None) -> LocatedDict:
-    """Reads one YAML document whose top level is a mapping.
+def read_document(path: Path, *, text: str | None = None) -> tuple[LocatedDict, list[Diagnostic]]:
+    """One YAML document and the mistakes in it that leave the rest readable: repeated keys, tags.
 
     Raises:
-        InvalidProjectError: the file can't be read, is not YAML, repeats a key,
-            or is no mapping; every repeated key is listed.
+        InvalidProjectError: the file can't be read, is not YAML or is no mapping.
     """
     name = str(path)
     if text is None:
@@ -66,19 +65,52 @@ def read_yaml(path: Path, *, text: str | None = None) -> LocatedDict:
             raise InvalidProjectError.at(
                 Location(name), "unreadable", f"cannot read the file: {error}"
             ) from None
-    node = _compose(text, name)
-    reader = _Reader(name)
-    document = None if node is None else reader.read(node)
-    if reader.diagnostics:
-        raise InvalidProjectError(reader.diagnostics)
-    if not isinstance(document, LocatedDict):
+    if deep := _too_deep(text):
         raise InvalidProjectError.at(
-            Location(name),
-            "not-a-mapping",
-            "the file must hold a mapping, such as 'name: my_project'",
-            "start with 'name:' at the left margin",
+            Location(name, deep), "yaml", f"brackets are nested more than {_DEEPEST} deep"
         )
-    return document
+    reader = _Reader(name)
+    try:
+        node = _compose(text, name)
+        document = None if node is None else reader.read(node)
+    except RecursionError:
+        raise InvalidProjectError.at(
+            Location(name), "yaml", "mappings and lists are nested too deep"
+        ) from None
+    if not isinstance(document, LocatedDict):
+        raise InvalidProjectError(
+            reader.diagnostics
+            or [
+                Diagnostic(
+                    Location(name),
+                    "not-a-mapping",
+                    "the file must hold a mapping, such as 'name: my_project'",
+                    "start with 'name:' at the left margin",
+                )
+            ]
+        )
+    return document, reader.diagnostics
+
+
+_DEEPEST = 200
+_LARGEST = 2_000_000
+"""The most values that a file may hold once its aliases are written out."""
+
+
+def _too_deep(text: str) -> int | None:
+    """The line of a bracket below too many others, which would overflow the parser's stack."""
+    if text.count("[") + text.count("{") <= _DEEPEST:
+        return None
+    depth = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        for character in line:
+            if character in "[{":
+                depth += 1
+                if depth > _DEEPEST:
+                    return number
+            elif character in "]}":
+                depth = max(0, depth - 1)
+    return None
 
 
 def _compose(text: str, file: str) -> Any:
@@ -125,7 +157,10 @@ def plain_value(text: str) -> Any:
     """What an unquoted word of YAML means."""
     for pattern, value in _PLAIN:
         if pattern.fullmatch(text):
-            return value(text)
+            try:
+                return value(text)
+            except ValueError:  # a number of more digits than Python reads
+                return text
     return text
 
 
@@ -136,8 +171,13 @@ class _Reader:
         self.file = file
         self.diagnostics: list[Diagnostic] = []
         self._open: set[int] = set()
+        self._count = 0
 
     def read(self, node: Any) -> Any:
+        self._count += 1
+        if self._count > _LARGEST:
+            at = self._at(node)
+            raise InvalidProjectError.at(at, "yaml", "aliases make the file too large")
         if id(node) in self._open:
             self._wrong(node, "yaml", "an alias contains itself")
             return None
@@ -202,6 +242,18 @@ class _Reader:
 
     def _wrong(self, node: Any, code: str, message: str, hint: str | None = None) -> None:
         self.diagnostics.append(Diagnostic(self._at(node), code, message, hint))
+
+
+def mappings(root: Any) -> Iterator[LocatedDict]:
+    """The mappings of a document, the document itself included."""
+    stack: list[Any] = [root]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, LocatedDict):
+            yield node
+            stack.extend(node.values())
+        elif isinstance(node, list):
+            stack.extend(node)
 
 
 def locate(root: Any, path: Sequence[str | int], *, key: bool = False) -> Location | None:

@@ -7,8 +7,9 @@ import inspect
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from liminal_assets.language.loading import Project
 from liminal_assets.storage.forms import FORMS, Form
 from liminal_assets.storage.tables import Table
 
-__all__ = ["call_function", "form_of", "load_function", "user_errors"]
+__all__ = ["Argument", "arguments_of", "call_function", "form_of", "load_function", "user_errors"]
 
 _IMPORTS = threading.RLock()
 
@@ -85,22 +86,59 @@ def call_function(
         StepError: a parameter fits no table, or the function fails.
     """
     function = load_function(project, path, location)
-    arguments: dict[str, Any] = {}
+    arguments = {
+        argument.parameter: context
+        if argument.table is None
+        else tables[argument.table].to(argument.form)
+        for argument in arguments_of(function, path, tables, location)
+    }
+    with user_errors(project, path, location):
+        return function(**arguments)
+
+
+@dataclass(frozen=True)
+class Argument:
+    """What one parameter of a user function takes."""
+
+    parameter: str
+    table: str | None = None
+    """The name of an input; None for the context."""
+    form: Form = "pandas"
+
+
+def arguments_of(
+    function: Callable[..., Any],
+    path: str,
+    tables: Collection[str],
+    location: Location | None = None,
+) -> list[Argument]:
+    """What each parameter of a user function takes, from the names of its inputs.
+
+    Raises:
+        StepError: a parameter fits no input, or asks for a form that there isn't.
+    """
+    arguments: list[Argument] = []
     rest: list[inspect.Parameter] = []
-    for parameter in inspect.signature(function).parameters.values():
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise StepError(f"{path} can't be called: {error}", location=location) from None
+    for parameter in parameters:
+        name = parameter.name
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
-        if parameter.name == "context":
-            arguments["context"] = context
-        elif parameter.name in tables:
-            arguments[parameter.name] = tables[parameter.name].to(form_of(function, parameter))
+        if name == "context":
+            arguments.append(Argument(name))
+        elif name in tables:
+            arguments.append(Argument(name, name, form_of(function, parameter, location)))
         else:
             rest.append(parameter)
-    used = [name for name in arguments if name != "context"]
     needed = [parameter for parameter in rest if parameter.default is parameter.empty]
+    used = any(argument.table for argument in arguments)
     if len(needed) == 1 and len(tables) == 1 and not used:
-        (table,) = tables.values()
-        arguments[needed[0].name] = table.to(form_of(function, needed[0]))
+        (table,) = tables
+        form = form_of(function, needed[0], location)
+        arguments.append(Argument(needed[0].name, table, form))
     elif needed:
         known = ", ".join([*tables, "context"])
         raise StepError(
@@ -108,11 +146,12 @@ def call_function(
             location=location,
             hint=did_you_mean(needed[0].name, tables) or f"its parameters may be {known}",
         )
-    with user_errors(project, path, location):
-        return function(**arguments)
+    return arguments
 
 
-def form_of(function: Callable[..., Any], parameter: inspect.Parameter) -> Form:
+def form_of(
+    function: Callable[..., Any], parameter: inspect.Parameter, location: Location | None = None
+) -> Form:
     """The form that a parameter's annotation asks for; pandas without one.
 
     Raises:
@@ -136,6 +175,7 @@ def form_of(function: Callable[..., Any], parameter: inspect.Parameter) -> Form:
         return "pandas"
     raise StepError(
         f"the parameter {parameter.name!r} asks for {written}, which rows can't be given as",
+        location=location,
         hint=f"one of {', '.join(FORMS)}",
     )
 

@@ -1,0 +1,66 @@
+"""Options that verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from liminal_assets.language.diagnostics import InvalidProjectError
+from liminal_assets.language.loading import Project, find_project_file, find_projects, load_project
+
+__all__ = ["as_json", "open_project", "project_file", "project_options"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def project_options(command: Command) -> Command:
+    """``--project PATH`` and ``--env NAME``: parameters ``project`` and ``env``."""
+    command = click.option(
+        "--env",
+        metavar="NAME",
+        envvar="LIMINAL_ENV",
+        help="The environment (dev, staging, prod) whose overlay is used.",
+    )(command)
+    return click.option(
+        "--project",
+        metavar="PATH",
+        type=click.Path(path_type=Path),
+        default=Path(),
+        help="A project's folder or its liminal.yml. Default: the current folder.",
+    )(command)
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+"""``--json``: parameter ``as_json``."""
+
+
+def project_file(path: Path) -> Path:
+    """The ``liminal.yml`` that ``--project`` means.
+
+    Raises:
+        InvalidProjectError: there is none; names those below the folder.
+    """
+    try:
+        return find_project_file(path)
+    except InvalidProjectError as error:
+        (mistake,) = error.diagnostics
+        below = [file.parent for file in find_projects(path)] if path.is_dir() else []
+        if not below:
+            raise
+        names = ", ".join(str(folder.relative_to(path.resolve())) for folder in below[:5])
+        hint = f"--project chooses one of those below: {names}"
+        raise InvalidProjectError.at(
+            mistake.location, mistake.code, mistake.message, hint
+        ) from None
+
+
+def open_project(path: Path, env: str | None) -> Project:
+    """The checked project that ``--project`` and ``--env`` mean.
+
+    Raises:
+        InvalidProjectError: everything that is wrong with it.
+    """
+    return load_project(project_file(path), environment=env)
