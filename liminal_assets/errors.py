@@ -31,6 +31,11 @@ class StepError(Exception):
         self.hint = hint
         self.transient = transient
 
+    def at(self, location: Location) -> StepError:
+        """The error itself, pointing to a place in the YAML unless it already does."""
+        self.location = self.location or location
+        return self
+
     def __str__(self) -> str:
         place = f"{self.location}: " if self.location else ""
         hint = f" ({self.hint})" if self.hint else ""

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 SpecT = TypeVar("SpecT", bound=Block)
-StepEvents = Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]
+StepEvents = Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any] | dg.AssetMaterialization]
 
 PROJECT_TAG = "liminal/project"
 BLOCK_TAG = "liminal/block"

@@ -13,13 +13,49 @@ from liminal_assets.language.datasets import Partitions
 from liminal_assets.language.loading import Project
 from liminal_assets.language.partitions import KEY_FORMATS, partitions_of
 
-__all__ = ["partitions_definition"]
+__all__ = ["input_dep", "partitions_definition"]
 
 
 def partitions_definition(project: Project, block: Block) -> dg.PartitionsDefinition[str] | None:
     """Dagster's definition of a block's partitions; none for a block in one piece."""
     partitions = partitions_of(project, block)
     return _definition(partitions) if partitions else None
+
+
+def input_dep(
+    project: Project, block: Block, name: str, *, history: bool = False
+) -> dg.AssetKey | dg.AssetDep:
+    """What a block depends on when it reads an input, with the partitions that it reads.
+
+    The mapping says what :func:`liminal_assets.steps.inputs.read_input` does.
+
+    Args:
+        history: whether earlier partitions are read as well, for a point-in-time join.
+    """
+    key = dg.AssetKey([project.name, name])
+    own = partitions_of(project, block)
+    upstream = partitions_of(project, project.blocks[name]) if name in project.blocks else None
+    if own is None or upstream is None:
+        return key
+    if own.every is None or upstream.every is None:
+        if own == upstream:
+            return key
+        known = own.every is None and set(own.values or ()) <= set(upstream.values or ())
+        mapping: dg.PartitionMapping = (
+            dg.StaticPartitionMapping({value: value for value in own.values or ()})
+            if known and upstream.every is None
+            else dg.AllPartitionMapping()
+        )
+        return dg.AssetDep(key, partition_mapping=mapping)
+    if history:
+        mapping = dg.TimeWindowPartitionMapping(
+            start_offset=-1, allow_nonexistent_upstream_partitions=True
+        )
+        return dg.AssetDep(key, partition_mapping=mapping)
+    if own == upstream:
+        return key
+    mapping = dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+    return dg.AssetDep(key, partition_mapping=mapping)
 
 
 @lru_cache(maxsize=256)

@@ -19,6 +19,7 @@ from liminal_assets.language.base import (
     TimeZone,
     one_of_keys,
 )
+from liminal_assets.language.cleaning import CleaningStep, ColumnType
 
 __all__ = [
     "Check",
@@ -50,8 +51,9 @@ class Fetch(Spec):
 
     sql: str | None = None
     """A query in the connection's dialect, or the path of a ``.sql`` file.
-    ``{{ partition_start }}``, ``{{ partition_end }}`` and ``{{ partition_key }}`` are filled in
-    for each partition."""
+    ``{{ partition_start }}``, ``{{ partition_end }}`` (wall-clock time of the partitions' time
+    zone), ``{{ partition_start_utc }}``, ``{{ partition_end_utc }}`` and ``{{ partition_key }}``
+    are filled in for each partition."""
     table: str | None = None
     """A whole table of the connection (``table`` or ``schema.table``)."""
     connection: Name | None = None
@@ -86,7 +88,7 @@ class Clean(Spec):
     """A DuckDB query over the inputs by name, or the path of a ``.sql`` file."""
     python: FunctionPath | None = None
     """A function that takes the inputs by parameter name, in the form it annotates."""
-    steps: tuple[dict[str, Any], ...] | None = None
+    steps: Annotated[tuple[CleaningStep, ...], Field(min_length=1)] | None = None
     """Declarative steps over the (single) input, in order; see the reference of steps."""
 
     @model_validator(mode="after")
@@ -182,22 +184,6 @@ class Check(Spec):
         rest = dict(arguments or {})
         own = {key: rest.pop(key) for key in ("severity", "name") if key in rest}
         return {"expectation": expectation, "arguments": rest, **own}
-
-
-ColumnType = Literal[
-    "string",
-    "integer",
-    "float",
-    "boolean",
-    "timestamp",
-    "timestamptz",
-    "date",
-    "time",
-    "decimal",
-    "category",
-    "binary",
-    "json",
-]
 
 
 class Column(Spec):

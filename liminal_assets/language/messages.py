@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -89,23 +90,38 @@ def _model_at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel] 
     """The spec class that holds what ``path`` leads to."""
     current: Any = model
     for step in path:
-        if isinstance(step, str) and isinstance(current, type) and issubclass(current, BaseModel):
-            field = next((f for n, f in current.model_fields.items() if step in (n, f.alias)), None)
-            if field is None:
-                return None
-            current = field.annotation
-        else:
-            current = _item_type(current)
+        current = _field_type(current, step) or _item_type(current)
         if current is None:
             return None
     return _spec_in(current)
 
 
+def _members(kind: Any) -> Iterator[Any]:
+    """The types that an optional, annotated or either-or type may be."""
+    if get_origin(kind) is Annotated:
+        yield from _members(get_args(kind)[0])
+    elif get_origin(kind) in (Union, UnionType):
+        for member in get_args(kind):
+            yield from _members(member)
+    else:
+        yield kind
+
+
+def _field_type(kind: Any, step: Any) -> Any:
+    for member in _members(kind):
+        if isinstance(member, type) and issubclass(member, BaseModel):
+            for name, field in member.model_fields.items():
+                if step in (name, field.alias):
+                    return field.annotation
+    return None
+
+
 def _item_type(kind: Any) -> Any:
     """What a list holds, or the values of a mapping."""
-    for argument in reversed(get_args(kind)):
-        if argument not in (Ellipsis, type(None)):
-            return argument
+    for member in _members(kind):
+        for argument in reversed(get_args(member)):
+            if argument not in (Ellipsis, type(None)):
+                return argument
     return None
 
 

@@ -9,10 +9,18 @@ from typing import Any
 from liminal_assets.language.diagnostics import Diagnostic, Location, did_you_mean
 from liminal_assets.language.source import LocatedDict, LocatedList, plain_value
 
-__all__ = ["PARTITION_VARIABLES", "PLACEHOLDER", "substitute"]
+__all__ = ["PARTITION_VARIABLES", "PLACEHOLDER", "substitute", "substitute_text"]
 
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z0-9._-]+)\s*\}\}")
-PARTITION_VARIABLES = frozenset({"partition_key", "partition_start", "partition_end"})
+PARTITION_VARIABLES = frozenset(
+    {
+        "partition_key",
+        "partition_start",
+        "partition_end",
+        "partition_start_utc",
+        "partition_end_utc",
+    }
+)
 """Filled in when a partition is fetched, so they stay as they are until then."""
 
 _LATE = {"sql", "file"}
@@ -124,3 +132,19 @@ def substitute(
         environ,
     )
     return work.document(document), work.diagnostics
+
+
+def substitute_text(
+    text: str,
+    variables: Mapping[str, Any],
+    allowed: Mapping[str, str | None],
+    environ: Mapping[str, str],
+    location: Location,
+) -> tuple[str, list[Diagnostic]]:
+    """Replaces the placeholders of a text that a file of its own holds, such as a query; those of
+    a partition stay as they are."""
+    work = _Substitution(variables, allowed, environ)
+    filled = PLACEHOLDER.sub(
+        lambda match: _as_text(work.named(match[1], match[0], location, "sql")), text
+    )
+    return filled, work.diagnostics

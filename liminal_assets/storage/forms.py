@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +23,7 @@ __all__ = [
     "connect",
     "engine_errors",
     "identifier",
+    "literal",
     "to_form",
     "to_relation",
 ]
@@ -85,6 +87,23 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def literal(value: Any) -> str:
+    """A plain value (text, number, moment, list, mapping, None) as SQL of DuckDB."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else f"'{value}'::DOUBLE"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(literal, value)) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{literal(str(k))}: {literal(v)}" for k, v in value.items()) + "}"
+    return "'" + str(value).replace("'", "''") + "'"
+
+
 @contextmanager
 def engine_errors(doing: str, **where: Any) -> Iterator[None]:
     """What DuckDB or the file system reports, as one :class:`StepError`.
@@ -125,6 +144,8 @@ def to_relation(rows: Any, connection: duckdb.DuckDBPyConnection) -> duckdb.Duck
         return connection.from_arrow(rows)
     if isinstance(rows, pa.RecordBatch):
         return connection.from_arrow(pa.Table.from_batches([rows]))
+    if isinstance(rows, Iterator):
+        return connection.from_arrow(_stream(rows))
     if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
         return connection.from_arrow(pa.Table.from_pylist(rows))
     library = type(rows).__module__.partition(".")[0]
@@ -142,6 +163,30 @@ def to_relation(rows: Any, connection: duckdb.DuckDBPyConnection) -> duckdb.Duck
     if hasattr(rows, "__arrow_c_stream__"):
         return connection.from_arrow(pa.RecordBatchReader.from_stream(rows))
     raise NotRowsError(f"{type(rows).__module__}.{type(rows).__qualname__} holds no rows")
+
+
+def _stream(chunks: Iterator[Any]) -> Any:
+    """Frames or tables one after the other, as Arrow batches of the first one's columns."""
+    import pyarrow as pa
+
+    first = next(chunks, None)
+    if first is None:
+        raise NotRowsError("a generator that yields nothing holds no rows")
+
+    def table(chunk: Any) -> Any:
+        return to_relation(chunk, connect()).to_arrow_table()
+
+    head = table(first)
+
+    def batches() -> Iterator[Any]:
+        yield from head.to_batches()
+        for chunk in chunks:
+            rows = table(chunk)
+            if rows.schema != head.schema:
+                rows = rows.select(head.schema.names).cast(head.schema)
+            yield from rows.to_batches()
+
+    return pa.RecordBatchReader.from_batches(head.schema, batches())
 
 
 def _pandas_to_arrow(frame: Any) -> Any:
