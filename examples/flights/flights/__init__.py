@@ -1,0 +1,1 @@
+"""User code of the flights example: where rows come from, and what a model may know."""
