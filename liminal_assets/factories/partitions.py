@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import math
+from datetime import datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -23,7 +24,12 @@ def partitions_definition(project: Project, block: Block) -> dg.PartitionsDefini
 
 
 def input_dep(
-    project: Project, block: Block, name: str, *, history: bool = False
+    project: Project,
+    block: Block,
+    name: str,
+    *,
+    history: bool = False,
+    reach: timedelta | None = None,
 ) -> dg.AssetKey | dg.AssetDep:
     """What a block depends on when it reads an input, with the partitions that it reads.
 
@@ -31,6 +37,7 @@ def input_dep(
 
     Args:
         history: whether earlier partitions are read as well, for a point-in-time join.
+        reach: how far back; default: everything, of which Dagster is told the partition before.
     """
     key = dg.AssetKey([project.name, name])
     own = partitions_of(project, block)
@@ -48,8 +55,10 @@ def input_dep(
         )
         return dg.AssetDep(key, partition_mapping=mapping)
     if history:
+        lengths = {"hour": 3600.0, "day": 86400.0, "week": 604800.0, "month": 28 * 86400.0}
+        before = math.ceil(reach.total_seconds() / lengths[own.every]) if reach else 1
         mapping = dg.TimeWindowPartitionMapping(
-            start_offset=-1, allow_nonexistent_upstream_partitions=True
+            start_offset=-before, allow_nonexistent_upstream_partitions=True
         )
         return dg.AssetDep(key, partition_mapping=mapping)
     if own == upstream:

@@ -37,7 +37,7 @@ from liminal_assets.steps.context import StepContext
 from liminal_assets.steps.lineage import ColumnLineage
 from liminal_assets.steps.report import Outcome, Records
 from liminal_assets.storage.forms import connect
-from liminal_assets.storage.tables import StagedTable, TableStore
+from liminal_assets.storage.tables import StagedTable, Table, TableStore
 
 if TYPE_CHECKING:
     import duckdb
@@ -60,7 +60,7 @@ class TableRecipe:
     files: Sequence[str] = ()
     source_version: Callable[[str | None], str | None] = field(default=lambda partition: None)
     """A text that changes with the source of a partition; none where that can't be known."""
-    published: Callable[[StepContext, StagedTable], Mapping[str, Any]] = field(
+    published: Callable[[StepContext, Table], Mapping[str, Any]] = field(
         default=lambda context, rows: {}
     )
     """What else is done with published rows; it returns metadata."""
@@ -161,8 +161,8 @@ def _make_partitions(
             with run.audited(partition) as (step, audited, metadata):
                 outcomes[partition] = audited.outcomes
                 _stop_if_blocked(project, block, partition, audited)
-                audited.publish(store)
-                metadata |= recipe.published(step, audited.kept)
+                published = audited.publish(store)
+                metadata |= recipe.published(step, published)
                 yield from _told(project, block, made, audited, metadata)
     except Exception:
         yield from _check_results(project, block, context, outcomes)

@@ -18,6 +18,7 @@ from liminal_assets.language.diagnostics import Location, did_you_mean
 from liminal_assets.language.features import Feature
 from liminal_assets.steps.context import StepContext
 from liminal_assets.steps.contract import Contract, Rule, contract_of, widened
+from liminal_assets.steps.features import check_keys
 from liminal_assets.steps.report import Outcome, Records
 from liminal_assets.storage.forms import (
     NotRowsError,
@@ -62,11 +63,11 @@ class Audited:
         """The failed checks that keep the rows from being published."""
         return tuple(outcome for outcome in self.outcomes if outcome.blocks)
 
-    def publish(self, store: TableStore) -> None:
+    def publish(self, store: TableStore) -> Table:
         """Makes the rows the ones that readers see, the quarantined ones first."""
         if self.quarantined is not None:
             store.publish(self.quarantined)
-        store.publish(self.kept)
+        return store.publish(self.kept)
 
     def __enter__(self) -> Audited:
         return self
@@ -145,6 +146,8 @@ def _judged(
     relation.create_view("liminal_staged")
     contract = contract_of(block.columns, relation)
     _check_missing(context, contract)
+    if isinstance(block, Feature):
+        check_keys(context.project, block, list(contract.columns))
     quarantine = isinstance(block, Dataset) and block.quarantine
     rules = [
         *contract.rules,

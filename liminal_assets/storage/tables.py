@@ -84,8 +84,12 @@ class Table:
 
     def to(self, form: Form) -> Any:
         """The rows in one of the forms of :data:`~liminal_assets.storage.forms.FORMS`."""
-        relation = self.relation()
-        with engine_errors(f"read {self.name}", hint="refresh it to write it anew"):
+        import duckdb
+
+        computed = isinstance(self.value, duckdb.DuckDBPyRelation)
+        relation = self.value if computed else self.relation()
+        hint = None if computed else "refresh it to write it anew"
+        with engine_errors(f"read {self.name}", hint=hint):
             return to_form(relation, form)
 
     @property
