@@ -60,8 +60,10 @@ class Table:
         import duckdb
         import pyarrow as pa
 
-        if not isinstance(rows, duckdb.DuckDBPyRelation | pa.Table):
-            # read once, for a stream can't be read twice
+        # read once: a stream can't be read twice, and a relation ends with its connection
+        if isinstance(rows, duckdb.DuckDBPyRelation):
+            rows = rows.to_arrow_table()
+        elif not isinstance(rows, pa.Table):
             rows = to_relation(rows, connect()).to_arrow_table()
         return cls(name, value=rows)
 
