@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from liminal_assets.steps.clean import clean
     from liminal_assets.steps.features import build_features
     from liminal_assets.steps.fetch import fetch
+    from liminal_assets.steps.score import score
 
-__all__ = ["build_features", "clean", "fetch"]
+__all__ = ["build_features", "clean", "fetch", "score"]
 
 _HOMES = {
     "build_features": "features",
     "clean": "clean",
     "fetch": "fetch",
+    "score": "score",
 }
 
 

@@ -1,0 +1,64 @@
+"""Requests that can't be answered: a status, a sentence, and what is wrong with each field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["SHOWN", "Problem", "RequestError"]
+
+SHOWN = 100
+"""Problems listed in one answer."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one value."""
+
+    row: int
+    """Counted from 0."""
+    field: str
+    message: str
+    hint: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form in an answer."""
+        hint = {"hint": self.hint} if self.hint else {}
+        return {"row": self.row, "field": self.field, "message": self.message, **hint}
+
+
+class RequestError(Exception):
+    """A request that can't be answered, and why.
+
+    Args:
+        status: the HTTP status.
+        code: a stable word for programs.
+        message: one sentence for people.
+        problems: the values that are wrong.
+        allow: the HTTP methods that would be right, where the method is wrong.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        problems: Sequence[Problem] = (),
+        *,
+        allow: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.problems = tuple(problems)
+        self.allow = allow
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form in an answer."""
+        said: dict[str, Any] = {"code": self.code, "message": self.message}
+        if self.problems:
+            said["problems"] = [problem.as_dict() for problem in self.problems[:SHOWN]]
+            said["problem_count"] = len(self.problems)
+        return said

@@ -1,0 +1,143 @@
+"""A version of a model that answers checked columns: nothing here knows of JSON or sockets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Protocol
+
+from liminal_assets.errors import StepError
+from liminal_assets.serving.errors import Problem, RequestError
+from liminal_assets.steps.score import Scorer, Scores, model_errors
+from liminal_assets.steps.signature import Field, Signature
+
+__all__ = ["PipelinePredictor", "Predictor", "ServedModel"]
+
+_INVALID = (ValueError, TypeError, OverflowError, FloatingPointError)
+"""What scikit-learn raises for values that a model can't take."""
+
+SLOW_SECONDS = 0.02
+"""A model that takes longer for one row answers in a thread of its own."""
+
+
+class Predictor(Protocol):
+    """Something that answers columns: the pipeline itself, or a form that was proved equal."""
+
+    def __call__(self, columns: Mapping[str, Sequence[Any]], rows: int) -> Scores: ...
+
+
+class PipelinePredictor:
+    """The fitted pipeline on a pandas frame, as in training."""
+
+    def __init__(self, pipeline: Any, signature: Signature) -> None:
+        self._scorer = Scorer(pipeline)
+        self._signature = signature
+
+    def __call__(self, columns: Mapping[str, Sequence[Any]], rows: int) -> Scores:
+        """The answers to ``rows`` rows of checked values."""
+        return self._scorer(self._signature.frame(columns, rows))
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One version in memory, ready to answer.
+
+    Attributes:
+        name: the registered model, ``<project>.<model>``.
+        version: its version, as text.
+        signature: what it takes.
+        predictor: what answers.
+        run_id: the MLflow run that made it.
+        example: a row that it can answer: shown in the documentation, and asked before the
+            version takes over.
+        loaded_at: when it was loaded (UTC).
+        slow: whether one row takes so long that others shouldn't wait for it.
+    """
+
+    name: str
+    version: str
+    signature: Signature
+    predictor: Predictor
+    run_id: str | None = None
+    example: Mapping[str, Any] = field(default_factory=dict)
+    loaded_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    slow: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        pipeline: Any,
+        signature: Signature,
+        *,
+        name: str,
+        version: str,
+        run_id: str | None = None,
+        example: Mapping[str, Any] | None = None,
+    ) -> ServedModel:
+        """A fitted pipeline that has answered its example.
+
+        Args:
+            example: a row with plain values; what it lacks is filled in.
+
+        Raises:
+            StepError: it can't answer.
+        """
+        predictor = PipelinePredictor(pipeline, signature)
+        shown = {column: _sample(said, example) for column, said in signature.known.items()}
+        columns = {column: [shown[column]] for column in signature.names}
+        with model_errors():
+            scores = predictor(columns, 1)
+            started = time.perf_counter()
+            predictor(columns, 1)
+            seconds = time.perf_counter() - started
+        if len(scores.prediction) != 1 or not scores.finite().all():
+            raise StepError("the model has no finite answer for its example row")
+        return cls(
+            name=name,
+            version=version,
+            signature=signature,
+            predictor=predictor,
+            run_id=run_id,
+            example=shown,
+            slow=seconds > SLOW_SECONDS,
+        )
+
+    def predict(self, columns: Mapping[str, Sequence[Any]], rows: int) -> Scores:
+        """The answers to checked rows.
+
+        Raises:
+            RequestError: 422 if the model has no answer for these values.
+        """
+        try:
+            scores = self.predictor(columns, rows)
+        except _INVALID as error:
+            first = str(error).strip().split("\n")[0][:200]
+            message = f"the model can't answer these values: {first}"
+            raise RequestError(422, "no_answer", message) from error
+        finite = scores.finite()
+        if not finite.all():
+            said = "the model has no finite answer for this row"
+            wrong = [Problem(int(row), "prediction", said) for row in (~finite).nonzero()[0]]
+            raise RequestError(422, "no_answer", said, wrong)
+        return scores
+
+
+_SAMPLES: Mapping[str, Any] = {
+    "boolean": True,
+    "integer": 1,
+    "long": 1,
+    "float": 1.0,
+    "double": 1.0,
+    "string": "text",
+    "datetime": datetime(2026, 1, 31, 12),
+    "binary": b"bytes",
+    "any": 1,
+}
+
+
+def _sample(said: Field, example: Mapping[str, Any] | None) -> Any:
+    """The example's value of a column; one of its type where there is none."""
+    value = (example or {}).get(said.name)
+    return value if value is not None or not said.required else _SAMPLES[said.type]

@@ -1,0 +1,234 @@
+"""The inputs of a model: names and types, and rows of them in the one form that pipelines get.
+
+Served rows, batch scores and ``liminal predict`` all go through :meth:`Signature.frame`, so that
+one row is answered alike wherever it comes from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from liminal_assets.errors import StepError
+from liminal_assets.language.base import Block
+from liminal_assets.language.datasets import Dataset
+from liminal_assets.language.features import Feature
+from liminal_assets.language.loading import Project
+from liminal_assets.language.models import Model
+from liminal_assets.storage.tables import TableStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+__all__ = [
+    "NUMBERS",
+    "SQL_TYPES",
+    "Field",
+    "FieldType",
+    "Signature",
+    "carried_fields",
+    "identifying_columns",
+]
+
+FieldType = Literal[
+    "boolean", "integer", "long", "float", "double", "string", "datetime", "binary", "any"
+]
+"""MLflow's column types; ``any`` is a scalar of unknown type."""
+
+NUMBERS: Mapping[FieldType, str] = {
+    "integer": "int32",
+    "long": "int64",
+    "float": "float32",
+    "double": "float64",
+}
+"""NumPy's type of each numeric one."""
+
+SQL_TYPES: Mapping[FieldType, str] = {
+    "boolean": "BOOLEAN",
+    "integer": "INTEGER",
+    "long": "BIGINT",
+    "float": "FLOAT",
+    "double": "DOUBLE",
+    "string": "VARCHAR",
+    "datetime": "TIMESTAMP",
+    "binary": "BLOB",
+}
+"""DuckDB's type of each; ``any`` stays what it is."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column."""
+
+    name: str
+    type: FieldType
+    required: bool = True
+    """Whether it must be there and not null."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a model takes.
+
+    Attributes:
+        fields: its input columns, in the order in which it learned them.
+        carried: columns that rows may have besides (entity, timestamp): they are logged and
+            returned, and never reach the model.
+    """
+
+    fields: tuple[Field, ...]
+    carried: tuple[Field, ...] = ()
+
+    @classmethod
+    def of(cls, signature: Any) -> Signature:
+        """The signature of an MLflow model (or its ``to_dict()``), or of a frame to learn from.
+
+        Raises:
+            StepError: it names no columns.
+        """
+        if isinstance(signature, Signature):
+            return signature
+        if hasattr(signature, "dtypes") and hasattr(signature, "columns"):
+            from mlflow.models import infer_signature
+
+            signature = infer_signature(signature)
+        if hasattr(signature, "to_dict"):
+            signature = signature.to_dict()
+        inputs = signature.get("inputs") if isinstance(signature, Mapping) else None
+        columns = json.loads(inputs) if isinstance(inputs, str) else inputs
+        if not columns or any("name" not in column for column in columns):
+            raise StepError(
+                "the model's signature names no input columns",
+                hint="log it with mlflow.models.infer_signature(frame, ...) of a pandas frame",
+            )
+        return cls(tuple(_field(column) for column in columns))
+
+    def carrying(self, fields: Sequence[Field]) -> Signature:
+        """The same with columns that are carried along, unless the model takes them."""
+        own = set(self.names)
+        return replace(self, carried=tuple(field for field in fields if field.name not in own))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The input columns."""
+        return tuple(field.name for field in self.fields)
+
+    @cached_property
+    def known(self) -> Mapping[str, Field]:
+        """Every column that a row may have."""
+        return {field.name: field for field in (*self.fields, *self.carried)}
+
+    def frame(self, columns: Mapping[str, Sequence[Any]], rows: int) -> pd.DataFrame:
+        """The input columns as pandas holds them: numbers in NumPy's types, with NaN for null
+        (whole numbers with nulls become float64); text, and truth values with nulls, as objects
+        with None; moments as datetime64[us].
+
+        Args:
+            columns: checked values by name; None is null. Others are left out.
+        """
+        import numpy as np
+        import pandas as pd
+
+        if self._all_double:
+            matrix = np.empty((rows, len(self.fields)))
+            for position, name in enumerate(self.names):
+                # NumPy reads None as NaN
+                matrix[:, position] = columns[name]
+            return pd.DataFrame(matrix, columns=self._index, copy=False)
+        arrays = {field.name: _array(field, columns[field.name]) for field in self.fields}
+        return pd.DataFrame(arrays, columns=self._index, copy=False)
+
+    def frame_of(self, rows: pa.Table | pa.RecordBatch) -> pd.DataFrame:
+        """:meth:`frame` of Arrow rows that :meth:`select` made."""
+        columns: dict[str, Any] = {}
+        for field in self.fields:
+            column = rows.column(field.name)
+            if column.null_count or field.type in ("string", "binary", "any"):
+                columns[field.name] = column.to_pylist()
+            elif field.type == "boolean":
+                columns[field.name] = column.to_numpy(zero_copy_only=False)
+            else:
+                columns[field.name] = column.to_numpy()
+        return self.frame(columns, rows.num_rows)
+
+    @cached_property
+    def _all_double(self) -> bool:
+        return all(field.type == "double" for field in self.fields)
+
+    @cached_property
+    def _index(self) -> Any:
+        import pandas as pd
+
+        return pd.Index(self.names)
+
+
+def _field(column: Mapping[str, Any]) -> Field:
+    kind = column.get("type")
+    known = kind if kind in get_args(FieldType) else "any"
+    return Field(str(column["name"]), known, bool(column.get("required", True)))  # type: ignore[arg-type]
+
+
+def _array(field: Field, values: Sequence[Any]) -> Any:
+    import numpy as np
+
+    if dtype := NUMBERS.get(field.type):
+        if dtype.startswith("float"):
+            return np.asarray(values, dtype)
+        return np.asarray(values, "float64" if _has_null(values) else dtype)
+    if field.type == "datetime":
+        return np.asarray(values, "datetime64[us]")
+    if field.type == "boolean" and not _has_null(values):
+        return np.asarray(values, bool)
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def _has_null(values: Sequence[Any]) -> bool:
+    return isinstance(values, list) and None in values
+
+
+def carried_fields(project: Project, model: str) -> tuple[Field, ...]:
+    """The entity and timestamp columns of a model's feature: rows may carry them, so that
+    predictions can be joined to what they were about.
+
+    Their types are those of the stored rows; a column that isn't there takes any single value.
+    """
+    block = project.blocks.get(model)
+    source = project.blocks.get(block.features) if isinstance(block, Model) else None
+    names = identifying_columns(source)
+    if not names or not isinstance(block, Model):
+        return ()
+    types: dict[str, str] = {}
+    store = TableStore(project)
+    if store.exists(block.features):
+        relation = store.read(block.features).relation()
+        types = dict(zip(relation.columns, map(str, relation.types), strict=True))
+    return tuple(Field(name, _field_type(types.get(name, "")), required=False) for name in names)
+
+
+def identifying_columns(block: Block | None) -> tuple[str, ...]:
+    """The columns that say what a row is about and when: entity, then timestamp."""
+    if isinstance(block, Feature):
+        moment = (block.timestamp,) if block.timestamp else ()
+        return tuple(dict.fromkeys((*block.entity, *moment)))
+    if isinstance(block, Dataset) and block.timestamp:
+        return (block.timestamp,)
+    return ()
+
+
+def _field_type(sql: str) -> FieldType:
+    """The type of a carried column stored as a DuckDB type."""
+    if sql in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"):
+        return "long"
+    if sql in ("FLOAT", "DOUBLE") or sql.startswith("DECIMAL"):
+        return "double"
+    if sql.startswith("TIMESTAMP") or sql == "DATE":
+        return "datetime"
+    if sql == "VARCHAR" or sql.startswith("ENUM"):
+        return "string"
+    return "boolean" if sql == "BOOLEAN" else "any"
