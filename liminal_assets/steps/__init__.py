@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from liminal_assets.steps.clean import clean
+    from liminal_assets.steps.drift import drift
     from liminal_assets.steps.features import build_features
     from liminal_assets.steps.fetch import fetch
     from liminal_assets.steps.score import score
 
-__all__ = ["build_features", "clean", "fetch", "score"]
+__all__ = ["build_features", "clean", "drift", "fetch", "score"]
 
 _HOMES = {
     "build_features": "features",
     "clean": "clean",
+    "drift": "drift",
     "fetch": "fetch",
     "score": "score",
 }
