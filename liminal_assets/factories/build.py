@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from liminal_assets.execution.executors import steps_executor
 from liminal_assets.factories.datasets import dataset_asset
 from liminal_assets.factories.deployments import deployment_assets
 from liminal_assets.factories.features import feature_asset
@@ -35,6 +36,7 @@ def build_definitions(project: Project | Path | str = ".") -> dg.Definitions:
         assets=assets,
         sensors=list(_sensors(project)),
         schedules=[schedule(spec, project=project) for spec in project.spec.schedules],
+        executor=steps_executor,
     )
 
 

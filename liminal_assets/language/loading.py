@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,14 @@ class Project:
             if connection.connection == name:
                 return connection
         raise KeyError(name)
+
+    def only(self, names: Collection[str]) -> Project:
+        """The project with only some of its blocks, for checks of what is about to run."""
+        sections = {
+            section: tuple(block for block in getattr(self.spec, section) if block.name in names)
+            for section in ("datasets", "features", "models", "deployments", "monitors")
+        }
+        return replace(self, spec=self.spec.model_copy(update=sections))
 
     @cached_property
     def _nodes(self) -> Mapping[Location, LocatedDict]:

@@ -1,0 +1,149 @@
+"""A project with its Dagster definitions and its persistent instance, opened for a command."""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import click
+import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.definitions.repository_definition import RepositoryDefinition
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+
+from liminal_assets.errors import StepError
+from liminal_assets.factories.build import build_definitions
+from liminal_assets.language.diagnostics import did_you_mean
+from liminal_assets.language.loading import Project
+from liminal_assets.storage.instance import dagster_home, open_instance
+
+__all__ = ["CODE_LOCATION", "Session", "open_session", "quiet_warnings"]
+
+CODE_LOCATION = "liminal_assets.definitions"
+"""The module of the code location and, as in ``workspace.yaml``, its name."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """What commands work with."""
+
+    project: Project
+    instance: dg.DagsterInstance
+    definitions: dg.Definitions
+
+    @cached_property
+    def repository(self) -> RepositoryDefinition:
+        """Dagster's repository of the project."""
+        return self.definitions.get_repository_def()
+
+    @cached_property
+    def job(self) -> dg.JobDefinition:
+        """The job that holds every asset."""
+        return self.definitions.resolve_implicit_global_asset_job_def()
+
+    @cached_property
+    def graph(self) -> AssetGraph:
+        """Every asset and what it depends on."""
+        return self.repository.asset_graph
+
+    @property
+    def origin(self) -> RemoteRepositoryOrigin:
+        """Where Dagster's UI and daemon find the project."""
+        target = LoadableTargetOrigin(executable_path=sys.executable, module_name=CODE_LOCATION)
+        location = ManagedGrpcPythonEnvCodeLocationOrigin(target, CODE_LOCATION)
+        return RemoteRepositoryOrigin(location, self.repository.name)
+
+    @property
+    def home(self) -> Path:
+        """The folder of Dagster's state."""
+        return dagster_home(self.project.home)
+
+    @cached_property
+    def keys(self) -> Set[dg.AssetKey]:
+        """Every asset that a run can make."""
+        return frozenset(self.graph.executable_asset_keys)
+
+    def together(self, keys: Set[dg.AssetKey]) -> Set[dg.AssetKey]:
+        """Some assets and those that the same step makes with them."""
+        found = set(keys)
+        for key in keys:
+            assets = self.graph.get(key).assets_def
+            if not assets.can_subset:
+                found |= assets.keys
+        return found & self.keys
+
+    def select(self, selection: str | None) -> Set[dg.AssetKey]:
+        """The assets that Dagster's selection syntax means; a block's bare name is short for its
+        key, also with a ``+`` before or after it.
+
+        Raises:
+            click.UsageError: it can't be parsed, or selects nothing.
+        """
+        if selection is None:
+            return self.keys
+        names = {key.path[-1] for key in self.keys}
+        for word in _BARE.findall(selection):
+            if word not in names and word not in _WORDS:
+                hint = did_you_mean(word, names)
+                raise click.UsageError(
+                    f"--select: nothing is called {word!r}" + (f" ({hint})" if hint else "")
+                )
+        text = _BARE.sub(lambda match: self._with_key(match[0]), selection)
+        try:
+            chosen = dg.AssetSelection.from_string(text).resolve(self.graph)
+        except dg.DagsterError as error:
+            message = str(error).strip().split("\n")[0]
+            raise click.UsageError(f"--select {selection!r}: {message}") from None
+        keys = self.together(frozenset(chosen) & self.keys)
+        if not keys:
+            raise click.UsageError(f"--select {selection!r} selects nothing")
+        return keys
+
+    def _with_key(self, word: str) -> str:
+        return word if word in _WORDS else f'key:"{self.project.name}/{word}"'
+
+
+_BARE = re.compile(r"""(?<![\w:"'/*.-])[A-Za-z]\w*(?![\w:"'/*(.-])""")
+"""Words of a selection that stand for themselves: no attribute, value or function."""
+_WORDS = {"and", "or", "not", "AND", "OR", "NOT"}
+
+
+@contextmanager
+def open_session(project: Project) -> Iterator[Session]:
+    """The project's definitions and its instance, closed at the end.
+
+    Raises:
+        StepError: the databases of Dagster's state can't be opened.
+    """
+    quiet_warnings()
+    definitions = build_definitions(project)
+    try:
+        instance = open_instance(project.home, outside_of_ui=True)
+        # the storages connect when they are first asked
+        instance.get_runs_count()
+    except Exception as error:
+        kind = type(error).__name__
+        first = str(error).strip().split("\n")[0]
+        raise StepError(
+            f"cannot open Dagster's state: {kind}: {first}",
+            hint="is LIMINAL_POSTGRES_URL right, and may the state folder be written?",
+        ) from error
+    with instance:
+        yield Session(project, instance, definitions)
+
+
+def quiet_warnings() -> None:
+    """Warnings for the authors of libraries don't reach the users of the command."""
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
