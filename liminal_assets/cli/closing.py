@@ -47,7 +47,7 @@ def _row(session: Session, key: dg.AssetKey, report: StepReport | None, record: 
     materializations = report.materializations.get(key, []) if report else []
     state = report.status if report else ("kept" if last else "missing")
     left = not materializations and last is not None
-    if left:
+    if last is not None and left:
         materializations = [last]
     checks = report.checks.get(key, []) if report else []
     results = [check.passed for check in checks] or _last_checks(session, key)

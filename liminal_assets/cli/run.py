@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from liminal_assets.cli.session import Session
     from liminal_assets.language.diagnostics import Diagnostic
 
-__all__ = ["command"]
+__all__ = ["command", "wanted_of"]
 
 
 @click.command("run")
@@ -76,12 +76,12 @@ def command(
     with open_session(checked) as session:
         close_dead_runs(session.instance)
         keys = session.select(select)
-        scope.check(_partitionings(session, session.keys))
-        if mistakes := _mistakes(session, keys):
+        batches = _batches(session, keys, scope, changed)
+        if mistakes := _mistakes(session, {key for batch in batches for key in batch.keys}):
             print_diagnostics(mistakes)
             return 2
         work = _Work(session, executor, silent=as_json)
-        work.make(_batches(session, keys, scope, changed))
+        work.make(batches)
         if sensors:
             work.follow_sensors()
         return work.close(as_json=as_json)
@@ -101,22 +101,30 @@ def _mistakes(session: Session, keys: Set[dg.AssetKey]) -> Sequence[Diagnostic]:
     return deep_mistakes(session.project.only(names))
 
 
-def _batches(session: Session, keys: Set[dg.AssetKey], scope: Scope, changed: bool) -> list[Batch]:
-    from liminal_assets.cli.batches import batches_of
-
+def wanted_of(
+    session: Session, keys: Set[dg.AssetKey], scope: Scope
+) -> dict[dg.AssetKey, Sequence[str] | None]:
+    """Some assets with their partitions in a scope; without those that it holds none of."""
     definitions = _partitionings(session, session.keys)
+    scope.check(definitions)
     wanted: dict[dg.AssetKey, Sequence[str] | None] = {}
     for key in keys:
         partitions = session.graph.get(key).partitions_def
-        wanted[key] = scope.keys(partitions, definitions) if partitions else None
+        found = scope.keys(partitions, definitions) if partitions else None
+        if found is None or found:
+            wanted[key] = found
+    return wanted
+
+
+def _batches(session: Session, keys: Set[dg.AssetKey], scope: Scope, changed: bool) -> list[Batch]:
+    from liminal_assets.cli.batches import batches_of
+
+    wanted = wanted_of(session, keys, scope)
     if changed:
         from liminal_assets.cli.planning import make_plan
 
         wanted = make_plan(session, wanted, scope).wanted
-    # nothing to make of an asset whose partitions are none of those asked for
-    return batches_of(
-        session.graph, {k: keys for k, keys in wanted.items() if keys is None or keys}, scope
-    )
+    return batches_of(session.graph, wanted, scope)
 
 
 @dataclass

@@ -34,19 +34,21 @@ _NO_INFLUENCE = {
 def code_version(
     project: Project, block: Block, functions: Sequence[str] = (), files: Sequence[str] = ()
 ) -> str:
-    """16 hexadecimal digits that change when the block, its functions or its files do."""
+    """16 hexadecimal digits: the first half changes with what the block says, the second with
+    its functions and files."""
     said = block.model_dump(
         mode="json", by_alias=True, exclude_defaults=True, exclude=_NO_INFLUENCE
     )
-    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    configuration = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    code = hashlib.sha256()
     for function in functions:
         for path in sorted(_modules_below(project.root, function.partition(":")[0])):
-            digest.update(_module_digest(path, path.stat().st_mtime_ns).encode())
+            code.update(_module_digest(path, path.stat().st_mtime_ns).encode())
     for file in files:
         path = project.root / file
         if path.is_file():
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+            code.update(path.read_bytes())
+    return configuration.hexdigest()[:8] + code.hexdigest()[:8]
 
 
 def module_file(root: Path, module: str) -> Path | None:
