@@ -14,7 +14,7 @@ from liminal_assets.factories.common import asset_key
 from liminal_assets.language.loading import Project
 from liminal_assets.steps.report import Markdown, Outcome, Plot, Records, Severity
 
-__all__ = ["check_result", "check_spec", "metadata_of"]
+__all__ = ["check_result", "check_spec", "metadata_of", "outcome_result"]
 
 
 def check_spec(
@@ -39,12 +39,19 @@ def check_spec(
 def check_result(
     project: Project, asset: str, outcome: Outcome, partition: str | None = None
 ) -> dg.AssetCheckResult:
-    """What a check found, as Dagster records it."""
+    """What a check of a block found, as Dagster records it."""
+    return outcome_result(asset_key(project, asset), outcome, partition)
+
+
+def outcome_result(
+    key: dg.AssetKey, outcome: Outcome, partition: str | None = None
+) -> dg.AssetCheckResult:
+    """What a check of any asset found, as Dagster records it."""
     partitioned = {"partition": partition} if partition is not None else {}
     severity = dg.AssetCheckSeverity
     return dg.AssetCheckResult(
         passed=outcome.passed,
-        asset_key=asset_key(project, asset),
+        asset_key=key,
         check_name=outcome.name,
         severity=severity.WARN if outcome.severity == "warning" else severity.ERROR,
         description=outcome.description,

@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from liminal_assets.language.base import (
     Block,
@@ -161,9 +161,15 @@ class Check(Spec):
     """Its snake-case or class name: ``expect_column_values_to_not_be_null``."""
     arguments: dict[str, Any] = {}
     """The expectation's own arguments, ``mostly`` and ``row_condition`` included."""
-    severity: Literal["error", "warning"] = "error"
-    """``error`` blocks what is downstream and fails the run; ``warning`` reports."""
-    name: str | None = None
+    severity: Annotated[
+        Literal["error", "warning"],
+        BeforeValidator(lambda word: {"critical": "error", "info": "warning"}.get(word, word)),
+    ] = "error"
+    """``error`` blocks what is downstream and fails the run; ``warning`` reports. Great
+    Expectations' ``critical`` and ``info`` mean the same."""
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]+$", max_length=200)] | None = (
+        None
+    )
     """The asset check's name; default: made of the expectation and its columns."""
 
     @model_validator(mode="before")

@@ -122,4 +122,5 @@ _FINDERS: tuple[_Finder, ...] = (
     sql_mistakes,
     _files,
     _connections,
+    _expectations,
 )

@@ -13,19 +13,22 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from liminal_assets.steps.checks import check_rows, run_checks
     from liminal_assets.steps.clean import clean
     from liminal_assets.steps.drift import drift
     from liminal_assets.steps.features import build_features
     from liminal_assets.steps.fetch import fetch
     from liminal_assets.steps.score import score
 
-__all__ = ["build_features", "clean", "drift", "fetch", "score"]
+__all__ = ["build_features", "check_rows", "clean", "drift", "fetch", "run_checks", "score"]
 
 _HOMES = {
     "build_features": "features",
+    "check_rows": "checks",
     "clean": "clean",
     "drift": "drift",
     "fetch": "fetch",
+    "run_checks": "checks",
     "score": "score",
 }
 
