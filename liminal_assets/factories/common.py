@@ -193,6 +193,7 @@ def step_asset(
     specs: Sequence[dg.AssetSpec],
     checks: Sequence[dg.AssetCheckSpec] = (),
     resources: Collection[str] = (),
+    can_subset: bool = False,
 ) -> dg.AssetsDefinition:
     """The op that makes one or more assets of a block.
 
@@ -204,6 +205,8 @@ def step_asset(
         specs: the assets, the block's main one first; all have the same partitions.
         checks: the asset checks that ``step`` reports.
         resources: keys of the Dagster resources it needs.
+        can_subset: whether a run may select some of the assets; ``step`` looks at
+            ``context.selected_asset_keys``.
     """
 
     def compute(context):  # type: ignore[no-untyped-def]  # reading hints is half of the cost
@@ -215,6 +218,7 @@ def step_asset(
         name="__".join(specs[0].key.path),
         specs=list(specs),
         check_specs=list(checks),
+        can_subset=can_subset,
         required_resource_keys=set(resources),
         retry_policy=retry_policy(block),
         backfill_policy=dg.BackfillPolicy.single_run() if partitioned else None,

@@ -59,6 +59,7 @@ def _fetch_recipe(project: Project, block: Dataset, spec: Fetch) -> TableRecipe:
         deps=[input_dep(project, block, name) for name in block.after],
         functions=[spec.python] if spec.python else [],
         files=[spec.sql.strip()] if spec.sql and is_sql_file(spec.sql) else [],
+        private=any("://" in name for name in spec.file or ()),
         source_version=lambda partition: source_version(project, block, partition),
     )
 

@@ -35,6 +35,7 @@ class Materializations:
     context: dg.AssetExecutionContext
     several: bool
     _results: dict[dg.AssetKey, dg.MaterializeResult[Any]] = field(default_factory=dict)
+    _partition: str | None = None
 
     def add(
         self,
@@ -45,15 +46,24 @@ class Materializations:
     ) -> Iterator[dg.AssetMaterialization]:
         """Tells Dagster of a partition, now or with the result at the end."""
         version = dg.DataVersion(data_version) if data_version else None
-        if not self.several:
+        self._partition = partition
+        if self.several:
+            self._results[key] = dg.MaterializeResult(asset_key=key, metadata=_TOLD)
+            yield self._event(key, partition, metadata, version)
+        else:
             self._results[key] = dg.MaterializeResult(
                 asset_key=key, metadata=metadata, data_version=version
             )
-            return
-        self._results[key] = dg.MaterializeResult(asset_key=key, metadata=_TOLD)
-        yield dg.AssetMaterialization(
-            key, metadata=metadata, partition=partition, tags=self._tags(key, version)
-        )
+
+    def _event(
+        self,
+        key: dg.AssetKey,
+        partition: str | None,
+        metadata: Mapping[str, Any],
+        version: dg.DataVersion | None,
+    ) -> dg.AssetMaterialization:
+        tags = self._tags(key, version)
+        return dg.AssetMaterialization(key, metadata=metadata, partition=partition, tags=tags)
 
     def _tags(self, key: dg.AssetKey, version: dg.DataVersion | None) -> dict[str, str]:
         """Data version, code version and those of the inputs, as Dagster records them."""
@@ -67,19 +77,16 @@ class Materializations:
 
     def results(
         self, checks: Sequence[dg.AssetCheckResult] = ()
-    ) -> Iterator[dg.MaterializeResult[Any]]:
-        """The step's results, with those of the checks of each asset."""
-        for key, result in self._results.items():
-            own = [check for check in checks if check.asset_key == key]
-            yield result._replace(check_results=own)
+    ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetMaterialization | dg.AssetCheckResult]:
+        """The step's results, with those of the checks of each asset.
 
-    def told(self) -> Iterator[dg.AssetMaterialization]:
-        """For a step that fails: what was published stays, so Dagster is told."""
-        if self.several:
-            return
+        What a run makes along with the assets that it selected is told as well.
+        """
+        selected = self.context.selected_asset_keys
+        yield from (check for check in checks if check.asset_key not in selected)
         for key, result in self._results.items():
-            yield dg.AssetMaterialization(
-                key,
-                metadata=result.metadata,
-                tags=self._tags(key, result.data_version),
-            )
+            if key in selected:
+                own = [check for check in checks if check.asset_key == key]
+                yield result._replace(check_results=own)
+            elif not self.several:
+                yield self._event(key, self._partition, result.metadata or {}, result.data_version)

@@ -36,7 +36,7 @@ from liminal_assets.steps.clean import Made
 from liminal_assets.steps.context import StepContext
 from liminal_assets.steps.lineage import ColumnLineage
 from liminal_assets.steps.report import Outcome, Records
-from liminal_assets.storage.forms import connect
+from liminal_assets.storage.sessions import session
 from liminal_assets.storage.tables import StagedTable, Table, TableStore
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ class TableRecipe:
     deps: Sequence[str | dg.AssetKey | dg.AssetDep] = ()
     functions: Sequence[str] = ()
     files: Sequence[str] = ()
+    private: bool = False
+    """Whether it reads file systems other than the machine's."""
     source_version: Callable[[str | None], str | None] = field(default=lambda partition: None)
     """A text that changes with the source of a partition; none where that can't be known."""
     published: Callable[[StepContext, Table], Mapping[str, Any]] = field(
@@ -78,7 +80,14 @@ def table_asset(
     def step(context: dg.AssetExecutionContext) -> StepEvents:
         yield from _make_partitions(project, block, recipe, context)
 
-    return step_asset(project, block, step, specs=specs, checks=list(_checks(project, block)))
+    return step_asset(
+        project,
+        block,
+        step,
+        specs=specs,
+        checks=list(_checks(project, block)),
+        can_subset=len(specs) > 1,
+    )
 
 
 def _quarantines(block: Dataset | Feature) -> bool:
@@ -155,15 +164,20 @@ def _make_partitions(
     keys = partition_keys(context)
     made = Materializations(context, several=len(keys) > 1)
     outcomes: dict[str | None, Sequence[Outcome]] = {}
+    blocked: list[StepError] = []
     run = _Run(project, block, recipe, context, store)
     try:
         for partition in keys:
             with run.audited(partition) as (step, audited, metadata):
                 outcomes[partition] = audited.outcomes
-                _stop_if_blocked(project, block, partition, audited)
+                if audited.blocking:
+                    blocked.append(_blocked(project, block, partition, audited.blocking))
+                    continue
                 published = audited.publish(store)
                 metadata |= recipe.published(step, published)
                 yield from _told(project, block, made, audited, metadata)
+        if blocked:
+            raise _all_blocked(blocked)
     except Exception:
         yield from _check_results(project, block, context, outcomes)
         raise
@@ -191,13 +205,14 @@ class _Run:
             self.project, self.block, partition, log=self.context.log, dagster=self.context
         )
         version = self.recipe.source_version(partition)
-        session = connect()
-        with self.recipe.open(step, session) as made:
-            done = audit(step, made.rows, self.store, session)
-        with done:
+        # files elsewhere are read through file systems that a database knows by their protocol
+        private = self.store.remote or self.recipe.private
+        with session(private=private) as connection, self.recipe.open(step, connection) as made:
+            done = audit(step, made.rows, self.store, connection)
             if self._lineage is None:
                 # the same for every partition
                 self._lineage = made.lineage()
+        with done:
             metadata = {
                 "seconds": round(time.perf_counter() - started, 3),
                 "liminal/source_version": version,
@@ -206,20 +221,26 @@ class _Run:
             yield step, done, metadata
 
 
-def _stop_if_blocked(
-    project: Project, block: Dataset | Feature, partition: str | None, audited: Audited
-) -> None:
-    blocking = audited.blocking
-    if not blocking:
-        return
+def _blocked(
+    project: Project, block: Dataset | Feature, partition: str | None, blocking: Sequence[Outcome]
+) -> StepError:
     of = f" of partition {partition}" if partition is not None else ""
     listed = "; ".join(f"{o.name}: {o.description or 'failed'}" for o in blocking)
-    raise StepError(
+    return StepError(
         f"the rows{of} were not published, because {len(blocking)} "
         f"check{'s' if len(blocking) > 1 else ''} failed: {listed}",
         location=_location_of(project, block, blocking[0].name),
         hint="the rows published before stay as they are",
     )
+
+
+def _all_blocked(errors: Sequence[StepError]) -> StepError:
+    """The errors of several partitions as one; the other partitions were published."""
+    first, *others = errors
+    if others:
+        more = "".join(f"\n  {error.message}" for error in others)
+        return StepError(first.message + more, location=first.location, hint=first.hint)
+    return first
 
 
 def _location_of(project: Project, block: Dataset | Feature, check: str) -> Location:
@@ -246,6 +267,8 @@ def _told(
             continue
         described = _described(project, staged, block.columns)
         if staged is audited.kept:
+            if not staged.rows:
+                described["warning"] = "there are no rows"
             described |= metadata
             if audited.quarantined is not None:
                 described["quarantined"] = audited.quarantined.rows
@@ -265,14 +288,12 @@ def _described(
     rows = [dict(zip(head.columns, row, strict=True)) for row in head.fetchall()]
     kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
     counted = {"dagster/partition_row_count": staged.rows} if staged.partition is not None else {}
-    warning = "there are no rows" if not staged.rows and staged.partition is not None else None
     return {
         "dagster/row_count": staged.rows,
         **counted,
         "dagster/column_schema": _schema(kinds, columns),
         "path": dg.MetadataValue.path(published.files[0]),
         "preview": Records(rows),
-        "warning": warning,
     }
 
 

@@ -7,7 +7,7 @@ no row is lost. Without it, a broken rule blocks the whole table.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,11 +22,11 @@ from liminal_assets.steps.features import check_keys
 from liminal_assets.steps.report import Outcome, Records
 from liminal_assets.storage.forms import (
     NotRowsError,
-    connect,
     engine_errors,
     identifier,
     to_relation,
 )
+from liminal_assets.storage.sessions import session
 from liminal_assets.storage.tables import StagedTable, Table, TableStore
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ ENTITY_CHECK = "one_row_per_entity"
 """The asset check that no two rows of a feature have the same entity and moment."""
 
 _SAMPLES = 5
+_STAGED, _KEPT = "liminal_staged", "liminal_kept"
 TableBlock = Dataset | Feature
 
 
@@ -73,6 +74,10 @@ class Audited:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.discard()
+
+    def discard(self) -> None:
+        """Drops the rows unless they were published."""
         self.kept.discard()
         if self.quarantined is not None:
             self.quarantined.discard()
@@ -82,29 +87,31 @@ def audit(
     context: StepContext,
     rows: Any,
     store: TableStore,
-    session: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
 ) -> Audited:
     """Stages the rows of a block and judges them; nothing is published yet.
 
     Args:
         rows: in any form that :meth:`TableStore.stage` takes; read once, streamed.
-        session: the session that ``rows`` belongs to, if they are a relation of one.
+        connection: the session that ``rows`` belongs to, if they are a relation of one.
 
     Raises:
         StepError: the rows can't be computed or written, a declared column is missing, or an
             asset without partitions would be empty.
     """
     block = cast("TableBlock", context.block)
-    raw = _staged(context, rows, store, session)
+    raw = _staged(context, rows, store, connection)
+    audited = None
     try:
-        return _judged(context, block, raw, store)
-    except BaseException:
-        raw.discard()
-        raise
+        audited = _judged(context, block, raw, store)
+    finally:
+        if audited is None or audited.kept is not raw:
+            raw.discard()
+    return audited
 
 
 def _staged(
-    context: StepContext, rows: Any, store: TableStore, session: duckdb.DuckDBPyConnection
+    context: StepContext, rows: Any, store: TableStore, connection: duckdb.DuckDBPyConnection
 ) -> StagedTable:
     import duckdb
 
@@ -112,9 +119,13 @@ def _staged(
     at = _source_location(context)
     try:
         if not isinstance(rows, duckdb.DuckDBPyRelation):
-            rows = rows.relation(session) if isinstance(rows, Table) else to_relation(rows, session)
+            rows = (
+                rows.relation(connection)
+                if isinstance(rows, Table)
+                else to_relation(rows, connection)
+            )
         rows = widened(block.columns, rows)
-        return store.stage(block.name, context.partition_key, rows, session)
+        return store.stage(block.name, context.partition_key, rows, connection)
     except NotRowsError as error:
         raise StepError(
             f"{block.name} got no rows but {error}",
@@ -128,49 +139,74 @@ def _staged(
 def _source_location(context: StepContext) -> Location:
     """The line that says how the rows are made."""
     project, block = context.project, context.block
+    ways = ("sql", "table", "file", "python", "steps")
     for phase in ("fetch", "clean"):
-        if (spec := getattr(block, phase, None)) is not None:
-            key = next(iter(spec.model_fields_set - {"from_", "connection", "options"}), phase)
-            return project.locate(block, phase, key)
-    for key in ("python", "sql"):
-        if getattr(block, key, None):
-            return project.locate(block, key)
-    return project.locate(block)
+        if spec := getattr(block, phase, None):
+            return project.locate(
+                block, phase, next(way for way in ways if getattr(spec, way, None))
+            )
+    return project.locate(block, next((way for way in ways if getattr(block, way, None)), "from"))
 
 
 def _judged(
     context: StepContext, block: TableBlock, raw: StagedTable, store: TableStore
 ) -> Audited:
-    session = connect()
-    relation = raw.relation(session)
-    relation.create_view("liminal_staged")
-    contract = contract_of(block.columns, relation)
-    _check_missing(context, contract)
-    if isinstance(block, Feature):
-        check_keys(context.project, block, list(contract.columns))
-    quarantine = isinstance(block, Dataset) and block.quarantine
-    rules = [
-        *contract.rules,
-        *(_check_rules(block.checks, contract, session) if quarantine else ()),
-    ]
-    with engine_errors("judge the columns", location=context.project.locate(block, "columns")):
-        counts = session.sql(contract.counts("liminal_staged", rules)).fetchall()[0]
-    total, broken, each = counts[0], counts[1], dict(zip(rules, counts[2:], strict=True))
-    _check_empty(context, block, total, kept=total - broken if quarantine else total)
-    outcomes = list(_columns_outcome(block, contract, each, total, quarantine, session))
-    split = rules if quarantine and broken else []
-    kept, quarantined = _split(block, contract, split, raw, store, session, quarantine=quarantine)
-    try:
+    with session() as connection:
+        relation = raw.relation(connection)
+        relation.create_view(_STAGED)
+        contract = contract_of(block.columns, relation)
+        _check_missing(context, contract)
         if isinstance(block, Feature):
-            outcomes.append(_entity_outcome(block, kept))
-        if not any(outcome.blocks for outcome in outcomes):
-            outcomes += _check_outcomes(context, block, contract, kept, session, each)
-    except BaseException:
-        kept.discard()
-        if quarantined:
-            quarantined.discard()
-        raise
-    return Audited(kept, quarantined, tuple(outcomes), total)
+            check_keys(context.project, block, list(contract.columns))
+        verdict = _verdict(context, block, contract, connection)
+        _check_empty(context, block, verdict)
+        outcomes = _columns_outcome(block, contract, verdict, connection)
+        kept, quarantined = _split(block, contract, verdict, raw, store, connection)
+        audited = Audited(kept, quarantined, tuple(outcomes), verdict.total)
+        try:
+            if isinstance(block, Feature):
+                outcomes.append(_entity_outcome(block, kept, connection))
+            if not any(outcome.blocks for outcome in outcomes):
+                outcomes += _check_outcomes(context, block, contract, kept, connection, verdict)
+        except BaseException:
+            audited.discard()
+            raise
+        return replace(audited, outcomes=tuple(outcomes))
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """How many rows there are and how many break each rule."""
+
+    total: int
+    broken: int
+    each: Mapping[Rule, int]
+    quarantine: bool
+    """Whether rows that break a rule are taken out, or block the whole table."""
+
+    @property
+    def kept(self) -> int:
+        return self.total - self.broken if self.quarantine else self.total
+
+    @property
+    def split_by(self) -> list[Rule]:
+        """The rules by which rows go to quarantine; none if no row breaks any."""
+        return list(self.each) if self.quarantine and self.broken else []
+
+
+def _verdict(
+    context: StepContext,
+    block: TableBlock,
+    contract: Contract,
+    connection: duckdb.DuckDBPyConnection,
+) -> _Verdict:
+    quarantine = isinstance(block, Dataset) and block.quarantine
+    rules = [*contract.rules]
+    if quarantine:
+        rules += _check_rules(block.checks, contract, connection)
+    with engine_errors("judge the columns", location=context.project.locate(block, "columns")):
+        total, broken, *each = connection.sql(contract.counts(_STAGED, rules)).fetchall()[0]
+    return _Verdict(total, broken, dict(zip(rules, each, strict=True)), quarantine)
 
 
 def _check_missing(context: StepContext, contract: Contract) -> None:
@@ -186,12 +222,13 @@ def _check_missing(context: StepContext, contract: Contract) -> None:
     )
 
 
-def _check_empty(context: StepContext, block: TableBlock, total: int, *, kept: int) -> None:
+def _check_empty(context: StepContext, block: TableBlock, verdict: _Verdict) -> None:
     """An empty partition happens; an empty table is a mistake unless a check on the number of
     rows says what is right."""
     counted = any("row_count" in _snake(check.expectation) for check in block.checks)
-    if kept or context.partition_key is not None or counted:
+    if verdict.kept or context.partition_key is not None or counted:
         return
+    total = verdict.total
     message = f"all {total} rows of {block.name} broke a rule" if total else "there are no rows"
     raise StepError(
         message,
@@ -206,15 +243,15 @@ def _snake(expectation: str) -> str:
 
 
 def _check_rules(
-    checks: Sequence[Check], contract: Contract, session: duckdb.DuckDBPyConnection
+    checks: Sequence[Check], contract: Contract, connection: duckdb.DuckDBPyConnection
 ) -> list[Rule]:
     """The row-level checks of severity error as rules over the judged rows."""
     if not any(check.severity == "error" for check in checks):
         return []
     from liminal_assets.steps.checks import check_names, row_conditions
 
-    query = contract.kept("liminal_staged", [])
-    schema = session.sql(f"{query} LIMIT 0").to_arrow_table().schema
+    query = contract.kept(_STAGED, [])
+    schema = connection.sql(f"{query} LIMIT 0").to_arrow_table().schema
     conditions = row_conditions(checks, schema)
     return [
         Rule(name, conditions[name], name)
@@ -226,85 +263,81 @@ def _check_rules(
 def _columns_outcome(
     block: TableBlock,
     contract: Contract,
-    each: dict[Rule, int],
-    total: int,
-    quarantine: bool,
-    session: duckdb.DuckDBPyConnection,
+    verdict: _Verdict,
+    connection: duckdb.DuckDBPyConnection,
 ) -> list[Outcome]:
     if not block.columns:
         return []
-    broken = {rule: count for rule, count in each.items() if count and rule.check is None}
+    broken = {rule: count for rule, count in verdict.each.items() if count and not rule.check}
     if not broken:
-        described = f"{total} rows fit {len(block.columns)} columns"
+        described = f"{verdict.total} rows fit {len(block.columns)} columns"
         return [Outcome(COLUMNS_CHECK, True, description=described)]
-    sample = session.sql(contract.quarantined("liminal_staged", list(broken)))
-    sample = sample.limit(_SAMPLES)
-    found = [dict(zip(sample.columns, row, strict=True)) for row in sample.fetchall()]
     listed = "; ".join(f"{rule.reason} ({count} rows)" for rule, count in broken.items())
-    verb = "went to quarantine" if quarantine else "break the contract"
+    verb = "went to quarantine" if verdict.quarantine else "break the contract"
+    rejected = connection.sql(contract.quarantined(_STAGED, list(broken)))
     return [
         Outcome(
             COLUMNS_CHECK,
-            quarantine,
-            description=f"of {total} rows some {verb}: {listed}",
+            verdict.quarantine,
+            description=f"of {verdict.total} rows some {verb}: {listed}",
             metadata={
                 "broken": Records([{"rule": r.reason, "rows": n} for r, n in broken.items()]),
-                "samples": Records(found),
+                "samples": _sample(rejected),
             },
         )
     ]
 
 
+def _sample(rows: duckdb.DuckDBPyRelation) -> Records:
+    some = rows.limit(_SAMPLES)
+    return Records([dict(zip(some.columns, row, strict=True)) for row in some.fetchall()])
+
+
 def _split(
     block: TableBlock,
     contract: Contract,
-    rules: Sequence[Rule],
+    verdict: _Verdict,
     raw: StagedTable,
     store: TableStore,
-    session: duckdb.DuckDBPyConnection,
-    *,
-    quarantine: bool,
+    connection: duckdb.DuckDBPyConnection,
 ) -> tuple[StagedTable, StagedTable | None]:
     """The rows that are kept and those that aren't; the staged file itself where nothing
     changes."""
-    source, partition = "liminal_staged", raw.partition
-    quarantined = None
-    if quarantine:
-        rejected = session.sql(contract.quarantined(source, rules))
-        quarantined = store.stage(quarantine_name(block.name), partition, rejected, session)
+    rules, quarantined = verdict.split_by, None
+    if verdict.quarantine:
+        rejected = connection.sql(contract.quarantined(_STAGED, rules))
+        name = quarantine_name(block.name)
+        quarantined = store.stage(name, raw.partition, rejected, connection)
     if not contract.casts and not rules:
         return raw, quarantined
     try:
-        kept = store.stage(
-            block.name, partition, session.sql(contract.kept(source, rules)), session
-        )
+        query = connection.sql(contract.kept(_STAGED, rules))
+        kept = store.stage(block.name, raw.partition, query, connection)
     except BaseException:
         if quarantined:
             quarantined.discard()
         raise
-    raw.discard()
     return kept, quarantined
 
 
-def _entity_outcome(block: Feature, kept: StagedTable) -> Outcome:
+def _entity_outcome(
+    block: Feature, kept: StagedTable, connection: duckdb.DuckDBPyConnection
+) -> Outcome:
     keys: Names = (*block.entity, *((block.timestamp,) if block.timestamp else ()))
     named = ", ".join(map(identifier, keys))
-    session = connect()
-    kept.relation(session).create_view("liminal_kept")
-    repeated = session.sql(
-        f"SELECT {named}, count(*) AS rows FROM liminal_kept "
+    kept.relation(connection).create_view(_KEPT)
+    repeated = connection.sql(
+        f"SELECT {named}, count(*) AS rows FROM {_KEPT} "
         f"GROUP BY {named} HAVING count(*) > 1 ORDER BY rows DESC, {named}"
     )
     (count,) = repeated.aggregate("count(*)").fetchall()[0]
     if not count:
         return Outcome(ENTITY_CHECK, True, description=f"one row per {', '.join(keys)}")
-    sample = repeated.limit(_SAMPLES)
-    found = [dict(zip(sample.columns, row, strict=True)) for row in sample.fetchall()]
     return Outcome(
         ENTITY_CHECK,
         False,
         description=f"{count} values of {', '.join(keys)} have more than one row",
-        metadata={"samples": Records(found)},
+        metadata={"samples": _sample(repeated)},
     )
 
 
@@ -313,8 +346,8 @@ def _check_outcomes(
     block: TableBlock,
     contract: Contract,
     kept: StagedTable,
-    session: duckdb.DuckDBPyConnection,
-    each: dict[Rule, int],
+    connection: duckdb.DuckDBPyConnection,
+    verdict: _Verdict,
 ) -> list[Outcome]:
     """The outcomes of the checks in their order.
 
@@ -325,25 +358,22 @@ def _check_outcomes(
         return []
     from liminal_assets.steps.checks import check_names, run_checks
 
-    names = check_names(block.checks)
-    split = {rule.check: count for rule, count in each.items() if rule.check}
-    tolerant = [
-        check
-        for name, check in zip(names, block.checks, strict=True)
-        if name in split and float(check.arguments.get("mostly", 1)) < 1
-    ]
+    named = dict(zip(check_names(block.checks), block.checks, strict=True))
+    removed = {rule.check: count for rule, count in verdict.each.items() if rule.check and count}
+    tolerant = {
+        name: check
+        for name, check in named.items()
+        if name in removed and float(check.arguments.get("mostly", 1)) < 1
+    }
+    fitting = Table(block.name, value=connection.sql(contract.kept(_STAGED, contract.rules)))
+    rest = {name: check for name, check in named.items() if name not in tolerant}
     found: dict[str, Outcome] = {}
-    if tolerant and any(split.values()):
-        fitting = session.sql(contract.kept("liminal_staged", list(contract.rules)))
-        whole = Table(block.name, value=fitting)
-        chosen = [n for n, c in zip(names, block.checks, strict=True) if c in tolerant]
-        done = run_checks(context.project, block, whole, tolerant)
-        found |= {n: replace(o, name=n) for n, o in zip(chosen, done, strict=True)}
-    rest = [(n, c) for n, c in zip(names, block.checks, strict=True) if n not in found]
-    done = run_checks(context.project, block, kept, [check for _, check in rest])
-    found |= {n: replace(o, name=n) for (n, _), o in zip(rest, done, strict=True)}
-    for name, count in split.items():
-        if count and name in found:
-            metadata = {**found[name].metadata, "quarantined": count}
-            found[name] = replace(found[name], metadata=metadata)
-    return [found[name] for name in names]
+    for checks, rows in ((tolerant, fitting), (rest, kept)):
+        done = run_checks(context.project, block, rows, list(checks.values())) if checks else []
+        found |= {
+            name: replace(outcome, name=name) for name, outcome in zip(checks, done, strict=True)
+        }
+    for name, count in removed.items():
+        metadata = {**found[name].metadata, "quarantined": count}
+        found[name] = replace(found[name], metadata=metadata)
+    return [found[name] for name in named]

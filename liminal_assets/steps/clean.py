@@ -15,7 +15,8 @@ from liminal_assets.steps.functions import call_function
 from liminal_assets.steps.inputs import read_inputs
 from liminal_assets.steps.lineage import ColumnLineage, sql_lineage
 from liminal_assets.steps.sql import sql_of
-from liminal_assets.storage.forms import connect, engine_errors
+from liminal_assets.storage.forms import engine_errors
+from liminal_assets.storage.sessions import connect
 from liminal_assets.storage.tables import Table
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from liminal_assets.steps.functions import call_function
 from liminal_assets.steps.inputs import read_input
 from liminal_assets.steps.joins import Joined, join_inputs
 from liminal_assets.steps.lineage import ColumnLineage
-from liminal_assets.storage.forms import connect, engine_errors, identifier
+from liminal_assets.storage.forms import engine_errors, identifier
+from liminal_assets.storage.sessions import connect
 from liminal_assets.storage.tables import Table
 
 if TYPE_CHECKING:

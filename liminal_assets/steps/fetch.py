@@ -16,7 +16,8 @@ from liminal_assets.steps.context import StepContext
 from liminal_assets.steps.functions import call_function
 from liminal_assets.steps.sql import fill_path, partition_values, sql_of
 from liminal_assets.storage.connections import connected, query
-from liminal_assets.storage.forms import connect, engine_errors, literal
+from liminal_assets.storage.forms import engine_errors, literal
+from liminal_assets.storage.sessions import connect, register_filesystem
 from liminal_assets.storage.tables import Table
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _read_files(
     form = spec.format or _format_of(files[0].path, at)
     for file in files:
         if file.filesystem is not None:
-            session.register_filesystem(file.filesystem)
+            register_filesystem(session, file.filesystem)
     options = dict(spec.options)
     if len(files) > 1 and form != "json":
         options.setdefault("union_by_name", True)

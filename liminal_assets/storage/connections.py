@@ -14,7 +14,8 @@ from liminal_assets.errors import StepError
 from liminal_assets.language.datasets import Connection
 from liminal_assets.language.diagnostics import Location, did_you_mean
 from liminal_assets.language.loading import Project
-from liminal_assets.storage.forms import bridge_ibis, connect, identifier, to_relation
+from liminal_assets.storage.forms import bridge_ibis, identifier, to_relation
+from liminal_assets.storage.sessions import connect
 from liminal_assets.storage.tables import Table
 
 if TYPE_CHECKING:

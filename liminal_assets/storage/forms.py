@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from liminal_assets.errors import StepError
+from liminal_assets.storage.sessions import connect, reader
 
 if TYPE_CHECKING:
     import duckdb
@@ -44,19 +43,6 @@ FORMS: dict[str, Form] = {
 
 class NotRowsError(TypeError):
     """A value that holds no rows."""
-
-
-def connect() -> duckdb.DuckDBPyConnection:
-    """A DuckDB session in memory that spills to the machine's temporary folder.
-
-    It holds rows in the order in which they were written and moments in UTC.
-    """
-    import duckdb
-
-    spill = Path(tempfile.gettempdir()) / "liminal-duckdb"
-    connection = duckdb.connect(config={"temp_directory": str(spill)})
-    connection.execute("SET TimeZone = 'UTC'")
-    return connection
 
 
 def bridge_ibis() -> None:
@@ -174,7 +160,7 @@ def _stream(chunks: Iterator[Any]) -> Any:
         raise NotRowsError("a generator that yields nothing holds no rows")
 
     def table(chunk: Any) -> Any:
-        return to_relation(chunk, connect()).to_arrow_table()
+        return to_relation(chunk, reader()).to_arrow_table()
 
     head = table(first)
 

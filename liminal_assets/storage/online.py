@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from liminal_assets.errors import StepError
 from liminal_assets.language.features import Feature
 from liminal_assets.language.loading import Project
-from liminal_assets.storage.forms import connect, engine_errors, identifier
+from liminal_assets.storage.forms import engine_errors, identifier
+from liminal_assets.storage.sessions import session
 from liminal_assets.storage.tables import Table
 
 if TYPE_CHECKING:
@@ -103,28 +104,13 @@ class OnlineStore:
         self, feature: Feature, rows: Table, kinds: Mapping[str, str]
     ) -> Iterator[dict[str, Any]]:
         """The newest row of each entity as records of the store's table, streamed."""
-        session = connect()
-        rows.relation(session).create_view("liminal_rows")
-        entity = ", ".join(map(identifier, feature.entity))
-        newest = "SELECT * FROM liminal_rows"
-        moment = "0"
-        if feature.timestamp:
-            moment = _moment(feature.timestamp, kinds[feature.timestamp])
-            newest = f"SELECT DISTINCT ON ({entity}) * FROM liminal_rows ORDER BY {moment} DESC"
-        key = ", ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in feature.entity)
-        values = ", ".join(
-            f"{identifier(name)} := {_encoded(name, k)}" for name, k in kinds.items()
-        )
-        known = " AND ".join(f"{identifier(name)} IS NOT NULL" for name in feature.entity)
-        relation = session.sql(
-            f"SELECT to_json([{key}])::VARCHAR AS entity, {moment} AS moment, "
-            f"to_json(struct_pack({values}))::VARCHAR AS row "
-            f"FROM ({newest}) WHERE {known}"
-        )
-        fixed = {"project": self.project.name, "feature": feature.name}
-        for batch in relation.to_arrow_reader(_BATCH):
-            for record in batch.to_pylist():
-                yield {**fixed, **record}
+        with session(private=rows.filesystem is not None) as connection:
+            rows.relation(connection).create_view("liminal_rows")
+            newest = connection.sql(_newest(feature, kinds))
+            fixed = {"project": self.project.name, "feature": feature.name}
+            for batch in newest.to_arrow_reader(_BATCH):
+                for record in batch.to_pylist():
+                    yield {**fixed, **record}
 
     def _write_kinds(self, connection: Any, feature: Feature, kinds: Mapping[str, str]) -> None:
         _, columns = _tables(self._engine())
@@ -239,6 +225,22 @@ def _upsert(engine: Engine) -> Any:
         index_elements=["project", "feature", "entity"],
         set_={"moment": statement.excluded.moment, "row": statement.excluded.row},
         where=statement.excluded.moment >= rows.c.moment,
+    )
+
+
+def _newest(feature: Feature, kinds: Mapping[str, str]) -> str:
+    """A query of the newest row of each entity as the store's columns entity, moment and row."""
+    entity = ", ".join(map(identifier, feature.entity))
+    newest, moment = "SELECT * FROM liminal_rows", "0"
+    if feature.timestamp:
+        moment = _moment(feature.timestamp, kinds[feature.timestamp])
+        newest = f"SELECT DISTINCT ON ({entity}) * FROM liminal_rows ORDER BY {moment} DESC"
+    key = ", ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in feature.entity)
+    values = ", ".join(f"{identifier(name)} := {_encoded(name, k)}" for name, k in kinds.items())
+    known = " AND ".join(f"{identifier(name)} IS NOT NULL" for name in feature.entity)
+    return (
+        f"SELECT to_json([{key}])::VARCHAR AS entity, {moment} AS moment, "
+        f"to_json(struct_pack({values}))::VARCHAR AS row FROM ({newest}) WHERE {known}"
     )
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from liminal_assets.errors import StepError
 from liminal_assets.language.loading import Project
-from liminal_assets.storage.forms import connect, to_relation
+from liminal_assets.storage.forms import to_relation
+from liminal_assets.storage.sessions import reader
 from liminal_assets.storage.tables import Table, TableStore
 
 __all__ = ["PredictionLog"]
@@ -47,7 +48,7 @@ class PredictionLog:
         Raises:
             StepError: the store can't be written.
         """
-        session = connect()
+        session = reader()
         relation = to_relation(rows, session).create_view("rows")
         ((first, last, count),) = relation.aggregate(
             f"epoch_us(min({_MOMENT})), epoch_us(max({_MOMENT})), count(*)"

@@ -22,12 +22,12 @@ from liminal_assets.errors import StepError
 from liminal_assets.language.loading import Project
 from liminal_assets.storage.forms import (
     Form,
-    connect,
     engine_errors,
     identifier,
     to_form,
     to_relation,
 )
+from liminal_assets.storage.sessions import connect, reader, register_filesystem
 
 if TYPE_CHECKING:
     import duckdb
@@ -64,7 +64,7 @@ class Table:
         if isinstance(rows, duckdb.DuckDBPyRelation):
             rows = rows.to_arrow_table()
         elif not isinstance(rows, pa.Table):
-            rows = to_relation(rows, connect()).to_arrow_table()
+            rows = to_relation(rows, reader()).to_arrow_table()
         return cls(name, value=rows)
 
     def relation(
@@ -75,11 +75,12 @@ class Table:
         Args:
             connection: the session it belongs to; default: a new one.
         """
-        connection = connection or connect()
+        if connection is None:
+            connection = reader() if self.filesystem is None else connect()
         if self.value is not None:
             return to_relation(self.value, connection)
         if self.filesystem is not None:
-            connection.register_filesystem(self.filesystem)
+            register_filesystem(connection, self.filesystem)
         with engine_errors(f"read {self.name}", hint="refresh it to write it anew"):
             # partitions written before a column was added lack it
             return connection.from_parquet(list(self.files), union_by_name=len(self.files) > 1)
@@ -155,8 +156,8 @@ class TableStore:
         self.project = project
         where = project.spec.storage.data
         self._options = project.spec.storage.data_options
-        self._remote = where is not None and "://" in where and not where.startswith("file://")
-        if self._remote:
+        self.remote = where is not None and "://" in where and not where.startswith("file://")
+        if self.remote:
             self.root = f"{where}".rstrip("/") + f"/{project.name}"
         else:
             local = (
@@ -218,7 +219,7 @@ class TableStore:
         import duckdb
 
         path = self._staging() / f"{asset}-{uuid.uuid4().hex}.parquet"
-        session = connection or connect()
+        session = connection or (connect() if self.remote else reader())
         if isinstance(rows, Table):
             rows = rows.relation(session)
         elif not isinstance(rows, duckdb.DuckDBPyRelation):
@@ -249,7 +250,7 @@ class TableStore:
         target = self._path(staged.asset, staged.partition)
         with engine_errors(f"publish the rows of {staged.asset}"):
             self._set_aside_other_layout(staged.asset, staged.partition)
-            if self._remote:
+            if self.remote:
                 self._filesystem().put_file(source, self._bare(target))
                 Path(source).unlink()
             else:
@@ -266,13 +267,13 @@ class TableStore:
     def delete(self, asset: str, partition: str | None) -> None:
         """Takes published rows away; those that aren't there are no error."""
         target = self._path(asset, partition)
-        if not self._remote:
+        if not self.remote:
             Path(target).unlink(missing_ok=True)
         elif (filesystem := self._filesystem()).exists(self._bare(target)):
             filesystem.rm_file(self._bare(target))
 
     def _filesystem(self) -> Any:
-        if not self._remote:
+        if not self.remote:
             return None
         import fsspec
 
@@ -295,7 +296,7 @@ class TableStore:
         }
 
     def _listing(self, folder: str) -> list[tuple[list[str], str]]:
-        if not self._remote:
+        if not self.remote:
             names = [path for path in Path(folder).glob("*") if not path.name.startswith(".")]
             local = [path / _FILE if path.is_dir() else path for path in names]
             return [
@@ -319,7 +320,7 @@ class TableStore:
         aside = f"{asset}/.replaced-{int(time.time())}"
         for key, path in other.items():
             target = self._path(aside, key)
-            if self._remote:
+            if self.remote:
                 self._filesystem().mv(self._bare(path), self._bare(target))
             else:
                 Path(target).parent.mkdir(parents=True, exist_ok=True)
@@ -327,7 +328,7 @@ class TableStore:
 
     def _staging(self) -> Path:
         """The folder of half-written rows, on the same disk as the tables if they are local."""
-        if self._remote:
+        if self.remote:
             folder = Path(tempfile.gettempdir()) / f"liminal-staging-{os.getuid()}"
         else:
             folder = Path(self.root) / ".staging"
@@ -350,7 +351,7 @@ def _escaped(key: str) -> str:
 
 def _content(path: Path) -> tuple[int, str]:
     """The number of rows of a file and a hash of their content, columns and types."""
-    connection = connect()
+    connection = reader()
     relation = connection.from_parquet(str(path))
     columns = ", ".join(map(identifier, relation.columns))
     schema = ", ".join(
