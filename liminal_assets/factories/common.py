@@ -194,6 +194,7 @@ def step_asset(
     checks: Sequence[dg.AssetCheckSpec] = (),
     resources: Collection[str] = (),
     can_subset: bool = False,
+    resource_defs: Mapping[str, dg.ResourceDefinition] | None = None,
 ) -> dg.AssetsDefinition:
     """The op that makes one or more assets of a block.
 
@@ -207,6 +208,7 @@ def step_asset(
         resources: keys of the Dagster resources it needs.
         can_subset: whether a run may select some of the assets; ``step`` looks at
             ``context.selected_asset_keys``.
+        resource_defs: resources that it brings along, by key.
     """
 
     def compute(context):  # type: ignore[no-untyped-def]  # reading hints is half of the cost
@@ -219,7 +221,8 @@ def step_asset(
         specs=list(specs),
         check_specs=list(checks),
         can_subset=can_subset,
-        required_resource_keys=set(resources),
+        required_resource_keys={*resources, *(resource_defs or {})},
+        resource_defs=resource_defs,
         retry_policy=retry_policy(block),
         backfill_policy=dg.BackfillPolicy.single_run() if partitioned else None,
         pool=block.pool,

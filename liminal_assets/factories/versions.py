@@ -9,15 +9,16 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 from liminal_assets.language.base import Block
 from liminal_assets.language.loading import Project
+from liminal_assets.storage.modules import module_file, modules_below, syntax_tree
 
-__all__ = ["code_version", "function_file", "module_file"]
+__all__ = ["code_version", "function_file"]
 
 _NO_INFLUENCE = {
     "description",
@@ -42,7 +43,7 @@ def code_version(
     configuration = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
     code = hashlib.sha256()
     for function in functions:
-        for path in sorted(_modules_below(project.root, function.partition(":")[0])):
+        for path in sorted(modules_below(project.root, function.partition(":")[0])):
             code.update(_module_digest(path, path.stat().st_mtime_ns).encode())
     for file in files:
         path = project.root / file
@@ -51,62 +52,17 @@ def code_version(
     return configuration.hexdigest()[:8] + code.hexdigest()[:8]
 
 
-def module_file(root: Path, module: str) -> Path | None:
-    """The file of a module of the project; none for a module from elsewhere."""
-    base = root.joinpath(*module.split("."))
-    for path in (base.with_suffix(".py"), base / "__init__.py"):
-        if path.is_file():
-            return path
-    return None
-
-
 def function_file(project: Project, function: str) -> tuple[Path, int] | None:
     """The file and line of a user function, found without importing it."""
     module, _, name = function.partition(":")
     path = module_file(project.root, module)
     if path is None:
         return None
-    tree = _tree(path, path.stat().st_mtime_ns)
+    tree = syntax_tree(path, path.stat().st_mtime_ns)
     for node in tree.body if tree else ():
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
             return path, node.lineno
     return path, 1
-
-
-def _modules_below(root: Path, module: str) -> set[Path]:
-    """The files of a module and of the project's modules that it imports, and so on."""
-    found: set[Path] = set()
-    todo = [module]
-    while todo:
-        current = todo.pop()
-        path = module_file(root, current)
-        if path is None or path in found:
-            continue
-        found.add(path)
-        tree = _tree(path, path.stat().st_mtime_ns)
-        package = current if path.name == "__init__.py" else current.rpartition(".")[0]
-        todo.extend(_imports(tree, package) if tree else ())
-    return found
-
-
-def _imports(tree: ast.Module, package: str) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")[: len(package.split(".")) - node.level + 1]
-            base = ".".join(parents) if node.level else ""
-            module = ".".join(part for part in (base, node.module or "") if part)
-            yield module
-            yield from (f"{module}.{alias.name}" for alias in node.names)
-
-
-@lru_cache(maxsize=1024)
-def _tree(path: Path, modified: int) -> ast.Module | None:
-    try:
-        return ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
-        return None
 
 
 @lru_cache(maxsize=1024)

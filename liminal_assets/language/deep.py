@@ -122,5 +122,6 @@ _FINDERS: tuple[_Finder, ...] = (
     sql_mistakes,
     _files,
     _connections,
+    _models,
     _expectations,
 )

@@ -22,5 +22,7 @@ class StorageSpec(Spec):
     folder."""
     mlflow_artifacts: str | None = None
     """Where MLflow keeps files, when the tracking URI is a database."""
+    tuning: str | None = None
+    """SQLAlchemy URL of Optuna's searches; default: SQLite in the state folder."""
     online: str | None = None
     """SQLAlchemy URL of the online feature store; default: SQLite in the state folder."""

@@ -16,20 +16,37 @@ if TYPE_CHECKING:
     from liminal_assets.steps.checks import check_rows, run_checks
     from liminal_assets.steps.clean import clean
     from liminal_assets.steps.drift import drift
+    from liminal_assets.steps.evaluate import evaluate
     from liminal_assets.steps.features import build_features
     from liminal_assets.steps.fetch import fetch
     from liminal_assets.steps.score import score
+    from liminal_assets.steps.train import train
+    from liminal_assets.steps.validate import validate
 
-__all__ = ["build_features", "check_rows", "clean", "drift", "fetch", "run_checks", "score"]
+__all__ = [
+    "build_features",
+    "check_rows",
+    "clean",
+    "drift",
+    "evaluate",
+    "fetch",
+    "run_checks",
+    "score",
+    "train",
+    "validate",
+]
 
 _HOMES = {
     "build_features": "features",
     "check_rows": "checks",
     "clean": "clean",
     "drift": "drift",
+    "evaluate": "evaluate",
     "fetch": "fetch",
     "run_checks": "checks",
     "score": "score",
+    "train": "train",
+    "validate": "validate",
 }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from liminal_assets.errors import StepError
@@ -19,7 +20,15 @@ from liminal_assets.language.loading import Project
 from liminal_assets.storage.forms import FORMS, Form
 from liminal_assets.storage.tables import Table
 
-__all__ = ["Argument", "arguments_of", "call_function", "form_of", "load_function", "user_errors"]
+__all__ = [
+    "Argument",
+    "arguments_of",
+    "call_function",
+    "form_of",
+    "import_module",
+    "load_function",
+    "user_errors",
+]
 
 _IMPORTS = threading.RLock()
 
@@ -33,8 +42,7 @@ def load_function(
         StepError: the module or the function is missing, or importing the module fails.
     """
     module_name, _, name = path.partition(":")
-    with _IMPORTS, user_errors(project, f"importing {module_name}", location):
-        module = _import(project.root, module_name, location)
+    module = import_module(project, module_name, location)
     function = getattr(module, name, None)
     if not callable(function):
         hint = did_you_mean(name, (n for n in vars(module) if not n.startswith("_")))
@@ -42,7 +50,17 @@ def load_function(
     return function  # type: ignore[no-any-return]
 
 
-def _import(root: Path, name: str, location: Location | None) -> Any:
+def import_module(project: Project, name: str, location: Location | None = None) -> ModuleType:
+    """A module by name, from the project's folder first.
+
+    Raises:
+        StepError: it is missing, or importing it fails.
+    """
+    with _IMPORTS, user_errors(project, f"importing {name}", location):
+        return _import(project.root, name, location)
+
+
+def _import(root: Path, name: str, location: Location | None) -> ModuleType:
     _forget_other_projects(root, name.partition(".")[0])
     importlib.invalidate_caches()
     sys.path.insert(0, str(root))

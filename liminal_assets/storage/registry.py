@@ -353,7 +353,9 @@ class ModelRegistry:
         if found.run_id:
             with self._errors(f"read the run of version {found.version} of {model}"):
                 run = _found(lambda: self._client.get_run(found.run_id))
-                metrics = dict(run.data.metrics) if run else {}
+                # a slash marks details: folds, slices, standard errors
+                found_metrics = run.data.metrics if run else {}
+                metrics = {n: v for n, v in found_metrics.items() if "/" not in n}
         return ModelVersion(
             name=found.name,
             model=model,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-__all__ = ["StagedTable", "Table", "TableStore"]
+__all__ = ["StagedTable", "Table", "TableStore", "content_version"]
 
 _FILE = "data.parquet"
 _STALE_AFTER = 24 * 3600.0
@@ -227,7 +227,7 @@ class TableStore:
         try:
             with engine_errors(f"write the rows of {asset}"):
                 rows.write_parquet(str(path), compression="zstd")
-                count, version = _content(path)
+                count, version = content_version(reader().from_parquet(str(path)))
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -349,10 +349,8 @@ def _escaped(key: str) -> str:
     return escaped.replace(".", "%2E") if escaped.startswith(".") else escaped
 
 
-def _content(path: Path) -> tuple[int, str]:
-    """The number of rows of a file and a hash of their content, columns and types."""
-    connection = reader()
-    relation = connection.from_parquet(str(path))
+def content_version(relation: duckdb.DuckDBPyRelation) -> tuple[int, str]:
+    """The number of rows and a hash of their content, columns and types, whatever their order."""
     columns = ", ".join(map(identifier, relation.columns))
     schema = ", ".join(
         f"{name} {kind}" for name, kind in zip(relation.columns, relation.types, strict=True)
@@ -360,5 +358,5 @@ def _content(path: Path) -> tuple[int, str]:
     (row,) = relation.aggregate(
         f"count(*), coalesce(sum(hash({columns})::HUGEINT), 0) % 18446744073709551557"
     ).fetchall()
-    (digest,) = connection.execute("SELECT hash($1)", [f"{row[1]} of {schema}"]).fetchall()[0]
+    (digest,) = reader().execute("SELECT hash($1)", [f"{row[1]} of {schema}"]).fetchall()[0]
     return row[0], f"{row[0]}-{digest:016x}"

@@ -93,7 +93,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     promote(journal, 1)
     (path,) = (tmp_path / ".liminal").rglob("00000001.json")
     path.write_text("{")
-    with pytest.raises(la.StepError, match="00000001.json"):
+    with pytest.raises(la.StepError, match=r"00000001\.json"):
         journal.decisions()
 
 

@@ -216,8 +216,14 @@ registry.promote("returned", 2, "killed", {"roc_auc": 0.8})
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment", "champion"),
-    [("1 before", 1), ("1 after", 1), ("2 before", 1), ("2 after", 2), ("3 before", 2)]
-    + [("3 after", 2)],
+    [
+        ("1 before", 1),
+        ("1 after", 1),
+        ("2 before", 1),
+        ("2 after", 2),
+        ("3 before", 2),
+        ("3 after", 2),
+    ],
     ids=lambda value: str(value).replace(" ", "_"),
 )
 def test_kill_at_any_moment_of_a_promotion_leaves_old_or_new(
