@@ -14,7 +14,8 @@ from liminal_assets.language.features import Feature
 from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Model
 from liminal_assets.language.partitions import window_of
-from liminal_assets.storage.forms import connect, engine_errors, identifier
+from liminal_assets.storage.forms import engine_errors, identifier
+from liminal_assets.storage.sessions import session
 from liminal_assets.storage.tables import Table, TableStore, content_version
 
 if TYPE_CHECKING:
@@ -137,29 +138,20 @@ def learning_rows(
     block = project.blocks.get(model.features)
     keys = block.entity if isinstance(block, Feature) else ()
     timestamp = block.timestamp if isinstance(block, Feature | Dataset) else None
-    connection = connect()
-    relation = table.relation(connection)
-    columns = list(relation.columns)
-    if model.target not in columns:
-        raise StepError(
-            f"{model.features} has no column {model.target!r} to predict",
-            location=_at(project, model, "target"),
-            hint=did_you_mean(model.target, columns),
-        )
     timestamp = timestamp or (model.split.column if model.split.by == "time" else None)
-    if model.window and timestamp is None:
-        raise StepError(
-            f"'window' needs a timestamp, and {model.features} has none",
-            location=_at(project, model, "window"),
-            hint="set the feature's timestamp",
-        )
-    with engine_errors(f"read the rows of {model.features}", location=_at(project, model)):
+    at = _at(project, model)
+    with (
+        session(private=table.filesystem is not None) as connection,
+        engine_errors(f"read the rows of {model.features}", location=at),
+    ):
+        relation = table.relation(connection)
+        _check_columns(project, model, relation.columns, timestamp)
         known = relation.filter(f"{identifier(model.target)} IS NOT NULL")
         left_out = _count(relation) - _count(known)
         if model.window:
             known = _newest(known, timestamp or "", model.window)
-        first = [*([timestamp] if timestamp else []), *keys]
-        rest = [name for name in columns if name not in first]
+        first = [*([timestamp] if timestamp in relation.columns else []), *keys]
+        rest = [name for name in relation.columns if name not in first]
         count, version = content_version(known)
         if count < model.min_rows:
             raise _too_few(project, model, count)
@@ -173,6 +165,23 @@ def learning_rows(
         partitions=tuple(partitions),
         until=until,
     )
+
+
+def _check_columns(
+    project: Project, model: Model, columns: Sequence[str], timestamp: str | None
+) -> None:
+    if model.target not in columns:
+        raise StepError(
+            f"{model.features} has no column {model.target!r} to predict",
+            location=_at(project, model, "target"),
+            hint=did_you_mean(model.target, columns),
+        )
+    if model.window and timestamp not in columns:
+        raise StepError(
+            f"'window' needs a timestamp, and {model.features} has none",
+            location=_at(project, model, "window"),
+            hint="set the feature's timestamp",
+        )
 
 
 def _count(relation: duckdb.DuckDBPyRelation) -> int:
