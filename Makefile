@@ -40,7 +40,7 @@ format: dev-venv
 	$(BIN)/ruff format .
 
 docs: venv
-	$(BIN)/python -m liminal_assets.language.schema docs/language.md
+	$(BIN)/python -m liminal_assets.language.reference docs/language.md
 
 # The lock files hold for every supported Python; uv only resolves, pip installs.
 lock: venv

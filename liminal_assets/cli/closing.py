@@ -50,7 +50,7 @@ def _row(session: Session, key: dg.AssetKey, report: StepReport | None, record: 
     if last is not None and left:
         materializations = [last]
     checks = report.checks.get(key, []) if report else []
-    results = [check.passed for check in checks] or _last_checks(session, key)
+    results = [check.passed for check in checks] or [*session.latest_checks(key).values()]
     metadata = [made.metadata for made in materializations]
     rows = _row_counts(metadata)
     count = sum(rows) if rows else None
@@ -74,20 +74,6 @@ def _stored_rows(session: Session, asset: str) -> int | None:
 
     store = TableStore(session.project)
     return store.read(asset).rows if store.exists(asset) else None
-
-
-def _last_checks(session: Session, key: dg.AssetKey) -> list[bool]:
-    """Whether each check of an asset passed when it was last run."""
-    checks = session.graph.get_check_keys_for_assets({key})
-    latest = session.instance.event_log_storage.get_latest_asset_check_execution_by_key(
-        list(checks)
-    )
-    results = []
-    for record in latest.values():
-        event = record.event.dagster_event if record.event else None
-        if event is not None and event.event_type_value == "ASSET_CHECK_EVALUATION":
-            results.append(event.asset_check_evaluation_data.passed)
-    return results
 
 
 def _row_counts(metadata: Sequence[Mapping[str, Any]]) -> list[int]:

@@ -73,6 +73,22 @@ class Session:
         """Every asset that a run can make."""
         return frozenset(self.graph.executable_asset_keys)
 
+    def latest_checks(self, key: dg.AssetKey) -> dict[str, bool]:
+        """Whether each check of an asset passed when it was last run."""
+        checks = self.graph.get_check_keys_for_assets({key})
+        storage = self.instance.event_log_storage
+        latest = storage.get_latest_asset_check_execution_by_key(sorted(checks))
+        told = {
+            check.name: record.event.dagster_event
+            for check, record in latest.items()
+            if record.event is not None
+        }
+        return {
+            name: event.asset_check_evaluation_data.passed
+            for name, event in told.items()
+            if event is not None and event.event_type_value == "ASSET_CHECK_EVALUATION"
+        }
+
     def together(self, keys: Set[dg.AssetKey]) -> Set[dg.AssetKey]:
         """Some assets and those that the same step makes with them."""
         found = set(keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -36,18 +36,23 @@ ColumnType = Literal[
 ]
 
 
-def _short(key: str, *kinds: type) -> Any:
-    """A validator by which a bare value is short for the mapping with that one key."""
+def _short(spec: type[Spec], key: str, *kinds: type) -> Any:
+    """A validator by which a bare value is short for a spec with that one key."""
 
     def expand(value: Any) -> Any:
         return {key: value} if isinstance(value, kinds) else value
 
-    return BeforeValidator(expand)
+    forms = (list[str] if kind is list else kind for kind in kinds)
+    return BeforeValidator(expand, json_schema_input_type=Union[(spec, *forms)])
 
 
 # an unquoted null is YAML's own
 Invalid = Annotated[
-    Literal["error", "null"], BeforeValidator(lambda value: "null" if value is None else value)
+    Literal["error", "null"],
+    BeforeValidator(
+        lambda value: "null" if value is None else value,
+        json_schema_input_type=Literal["error", "null"] | None,
+    ),
 ]
 
 
@@ -134,9 +139,9 @@ class ParseTimestamp(Spec):
     """What becomes of text that isn't a moment."""
 
 
-CastTo = Annotated[Cast, _short("type", str)]
-FillWith = Annotated[Fill, _short("value", str, bool, int, float)]
-ReadAs = Annotated[ParseTimestamp, _short("format", str, list)]
+CastTo = Annotated[Cast, _short(Cast, "type", str)]
+FillWith = Annotated[Fill, _short(Fill, "value", str, bool, int, float)]
+ReadAs = Annotated[ParseTimestamp, _short(ParseTimestamp, "format", str, list)]
 
 
 class CleaningStep(Spec):
@@ -158,9 +163,11 @@ class CleaningStep(Spec):
     """Column: value, or ``{method: median, by: [...]}``."""
     null_if: dict[str, Scalar | tuple[Scalar, ...]] | None = None
     """Column: value(s) that mean null, such as ``NA``."""
-    drop_null: Annotated[DropNull, _short("columns", str, list)] | None = None
+    drop_null: Annotated[DropNull, _short(DropNull, "columns", str, list)] | None = None
     """Drop rows with nulls: columns, or ``{columns: [...], how: all}``."""
-    drop_duplicates: Annotated[DropDuplicates, _short("by", str, list)] | None = None
+    drop_duplicates: Annotated[DropDuplicates, _short(DropDuplicates, "by", str, list)] | None = (
+        None
+    )
     """Drop rows that are alike: columns, or ``{by: [...], keep: last, order_by: [...]}``."""
     trim: Names | None = None
     """Take white space off both ends."""

@@ -155,7 +155,11 @@ class Freshness(Spec):
 
 
 class Check(Spec):
-    """One Great Expectations expectation on the rows of an asset."""
+    """One Great Expectations expectation on the rows of an asset.
+
+    Usually written short, the expectation as the key and its arguments below it, ``severity`` and
+    ``name`` among them: ``expect_column_values_to_be_between: {column: age, min_value: 0}``.
+    """
 
     expectation: str
     """Its snake-case or class name: ``expect_column_values_to_not_be_null``."""
@@ -193,7 +197,10 @@ class Check(Spec):
 
 
 class Column(Spec):
-    """The contract of one column: a row that breaks it is an error or goes to quarantine."""
+    """The contract of one column: a row that breaks it is an error or goes to quarantine.
+
+    A type alone is the short form: ``id: string``, ``delay: float?`` where nulls are allowed.
+    """
 
     type: ColumnType
     nullable: bool = False

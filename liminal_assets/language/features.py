@@ -66,7 +66,11 @@ class Feature(Block):
     """Model inputs as an asset, one row per entity and moment."""
 
     feature: Name
-    from_: Annotated[dict[str, Join], BeforeValidator(_inputs), Field(alias="from", min_length=1)]
+    from_: Annotated[
+        Annotated[dict[str, Join], Field(min_length=1)],
+        BeforeValidator(_inputs, json_schema_input_type=str | list[str] | dict[str, Join | None]),
+        Field(alias="from"),
+    ]
     """Its inputs: datasets or features. The first is the spine that others are joined to."""
     entity: Names
     """The key column(s) of a row."""

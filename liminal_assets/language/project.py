@@ -34,7 +34,10 @@ class ProjectSpec(Spec):
     """Dagster owner of every asset: ``team:name`` or an e-mail address."""
     variables: dict[str, Any] = {}
     """Values for ``{{ name }}``."""
-    env: Annotated[dict[str, str | None], BeforeValidator(_allowed_env)] = {}
+    env: Annotated[
+        dict[str, str | None],
+        BeforeValidator(_allowed_env, json_schema_input_type=list[str] | dict[str, str | None]),
+    ] = {}
     """Environment variables that ``{{ NAME }}`` may take: a list, or a mapping to defaults."""
     environments: dict[str, dict[str, Any]] = {}
     """Overlays by name (``dev``, ``staging``, ``prod``): what they hold replaces the same keys;

@@ -1,0 +1,63 @@
+"""What ``promote``, ``rollback`` and ``history`` share: which model is meant, and who decides."""
+
+from __future__ import annotations
+
+import getpass
+from typing import TYPE_CHECKING
+
+import click
+
+from liminal_assets.cli.output import say
+from liminal_assets.language.deployments import Deployment
+from liminal_assets.language.diagnostics import did_you_mean
+from liminal_assets.language.loading import Project
+from liminal_assets.language.models import Model
+
+if TYPE_CHECKING:
+    from liminal_assets.storage.registry import ModelVersion
+
+__all__ = ["actor", "announce", "model_of", "reason_option"]
+
+reason_option = click.option(
+    "--reason", metavar="TEXT", default="", help="Why; kept in the history."
+)
+"""``--reason``: parameter ``reason``."""
+
+
+def model_of(project: Project, name: str) -> str:
+    """The model of a deployment, or the model of that name.
+
+    Raises:
+        click.UsageError: there is neither.
+    """
+    block = project.blocks.get(name)
+    if isinstance(block, Deployment):
+        return block.model
+    if isinstance(block, Model):
+        return block.name
+    spec = project.spec
+    known = [*(block.name for block in spec.deployments), *(block.name for block in spec.models)]
+    hint = did_you_mean(name, known)
+    raise click.UsageError(
+        f"no deployment or model is called {name!r}" + (f" ({hint})" if hint else "")
+    )
+
+
+def actor() -> str:
+    """Who decides by the command, as the history names them."""
+    try:
+        return f"{getpass.getuser()} (liminal)"
+    except (KeyError, OSError):
+        return "liminal"
+
+
+def announce(project: Project, version: ModelVersion, previous: ModelVersion | None) -> None:
+    """Says what a decision changed, and what sees it when."""
+    if previous is not None and previous.version == version.version:
+        say(f"{version.model}: version {version.version} is the champion already")
+        return
+    before = f" (before: version {previous.version})" if previous else ""
+    say(f"{version.model}: version {version.version} is the champion now{before}", style="green")
+    users = [block.name for block in project.spec.deployments if block.model == version.model]
+    if users:
+        say(f"servers take it by themselves; batch scores with the next run: {', '.join(users)}")

@@ -1,0 +1,46 @@
+"""``liminal promote``: makes a version the champion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from liminal_assets.cli.decisions import actor, announce, model_of, reason_option
+from liminal_assets.cli.options import open_project, project_options
+from liminal_assets.errors import StepError
+
+__all__ = ["command"]
+
+
+@click.command("promote")
+@click.argument("deployment")
+@project_options
+@click.option("--to", "version", metavar="VERSION", help="Default: the newest candidate.")
+@reason_option
+@click.option("--force", is_flag=True, help="Even if the version failed its validation.")
+def command(
+    deployment: str, project: Path, env: str | None, version: str | None, reason: str, force: bool
+) -> None:
+    """Make a version of DEPLOYMENT's model the champion, at once for every reader.
+
+    The decision, who took it and why are kept in the history.
+    """
+    checked = open_project(project, env)
+    model = model_of(checked, deployment)
+    from liminal_assets.storage.registry import ModelRegistry
+
+    registry = ModelRegistry(checked)
+    chosen = registry.version(model, version) if version else registry.challenger(model)
+    if chosen is None:
+        raise StepError(f"{model} has no candidate", hint="'liminal run' trains one")
+    if chosen.validated is False and not force:
+        raise StepError(
+            f"version {chosen.version} of {model} failed its validation",
+            hint="'liminal history' says why; --force promotes it all the same",
+        )
+    previous = registry.champion(model)
+    evidence = {"validated": chosen.validated, "forced": force, "metrics": dict(chosen.metrics)}
+    announce(
+        checked, registry.promote(model, chosen, reason, evidence=evidence, actor=actor()), previous
+    )
