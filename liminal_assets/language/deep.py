@@ -110,7 +110,7 @@ def _expectations(project: Project) -> Iterator[Diagnostic]:
         block.checks for block in spec.features
     ):
         return
-    from liminal_assets.steps.checks import expectation_mistakes
+    from liminal_assets.integrations.expectations.mistakes import expectation_mistakes
 
     yield from expectation_mistakes(project)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from liminal_assets.language.base import Spec
+from liminal_assets.language.cleaning import CleaningStep
 from liminal_assets.language.datasets import Dataset
 from liminal_assets.language.diagnostics import Diagnostic, Location, did_you_mean
 from liminal_assets.language.features import Feature
@@ -36,6 +37,8 @@ def sql_mistakes(project: Project) -> Iterator[Diagnostic]:
         if dataset.clean and dataset.clean.sql:
             at = ("clean", "sql")
             yield from _duckdb_query(project, dataset, dataset.clean.sql, dataset.inputs, at)
+        if dataset.clean and dataset.clean.steps:
+            yield from _expressions(project, dataset, dataset.clean.steps)
         if dataset.fetch and dataset.fetch.sql:
             yield from _foreign_query(project, dataset, dataset.fetch.sql)
     for feature in project.spec.features:
@@ -79,6 +82,22 @@ def _duckdb_query(
             place = _place(source, text, found.start() if found else 0)
             hint = did_you_mean(name, tables)
             yield Diagnostic(place, "unknown-reference", f"no input is called {name!r}", hint)
+
+
+def _expressions(
+    project: Project, dataset: Dataset, steps: Sequence[CleaningStep]
+) -> Iterator[Diagnostic]:
+    """Expressions of declarative steps that can't be parsed."""
+    for index, step in enumerate(steps):
+        path: tuple[str | int, ...] = ("clean", "steps", index)
+        expressions = {(*path, "derive", name): sql for name, sql in (step.derive or {}).items()}
+        if step.filter is not None:
+            expressions[(*path, "filter")] = step.filter
+        for place, sql in expressions.items():
+            parsed = _parsed(f"SELECT (\n{PLACEHOLDER.sub(_stand_in, sql)}\n)")
+            if parsed["error"]:
+                at = project.locate(dataset, *place)
+                yield Diagnostic(at, "sql", str(parsed["error_message"]).strip())
 
 
 def _foreign_query(project: Project, dataset: Dataset, sql: str) -> Iterator[Diagnostic]:

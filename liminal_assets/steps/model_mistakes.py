@@ -9,6 +9,7 @@ from liminal_assets.errors import StepError
 from liminal_assets.language.diagnostics import Diagnostic, did_you_mean
 from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Categorical, Model, Numeric, Range
+from liminal_assets.language.monitors import Monitor
 from liminal_assets.steps.estimators import parameters_of, task_of, unfitted
 from liminal_assets.steps.metrics import Task, UnknownMetricError, metric_of
 from liminal_assets.steps.prepare import with_values
@@ -18,9 +19,13 @@ __all__ = ["model_mistakes"]
 
 def model_mistakes(project: Project) -> Iterator[Diagnostic]:
     """Every mistake in what models refer to: estimators, their parameters, metrics, and the
-    space of the search, each at its line."""
+    space of the search, each at its line; and in the metrics of monitors."""
     for model in project.spec.models:
         yield from _mistakes(project, model)
+    for monitor in project.spec.monitors:
+        if monitor.performance:
+            path = ("performance", "metric")
+            yield from _metric(project, monitor, monitor.performance.metric, None, *path)
 
 
 def _mistakes(project: Project, model: Model) -> Iterator[Diagnostic]:
@@ -53,11 +58,7 @@ def _mistakes(project: Project, model: Model) -> Iterator[Diagnostic]:
 
 def _metrics(project: Project, model: Model, task: Task | None) -> Iterator[Diagnostic]:
     def check(name: str, *path: str | int) -> Iterator[Diagnostic]:
-        try:
-            metric_of(name, task)
-        except UnknownMetricError as error:
-            at = project.locate(model, *path)
-            yield Diagnostic(at, "unknown-metric", error.message, error.hint)
+        return _metric(project, model, name, task, *path)
 
     for index, name in enumerate(model.evaluate.metrics):
         yield from check(name, "evaluate", "metrics", index)
@@ -66,6 +67,15 @@ def _metrics(project: Project, model: Model, task: Task | None) -> Iterator[Diag
             yield from check(rule.metric, "validate", index, "metric")
     if model.tune:
         yield from check(model.tune.metric, "tune", "metric")
+
+
+def _metric(
+    project: Project, block: Model | Monitor, name: str, task: Task | None, *path: str | int
+) -> Iterator[Diagnostic]:
+    try:
+        metric_of(name, task)
+    except UnknownMetricError as error:
+        yield Diagnostic(project.locate(block, *path), "unknown-metric", error.message, error.hint)
 
 
 def _space(

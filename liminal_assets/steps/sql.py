@@ -11,6 +11,7 @@ from liminal_assets.language.base import Block
 from liminal_assets.language.diagnostics import Location, did_you_mean
 from liminal_assets.language.loading import Project
 from liminal_assets.language.partitions import moments_of, partitions_of, window_of
+from liminal_assets.language.queries import is_sql_file
 from liminal_assets.language.variables import PARTITION_VARIABLES, PLACEHOLDER, substitute_text
 
 __all__ = ["fill_path", "fill_sql", "is_sql_file", "partition_values", "sql_of"]
@@ -23,11 +24,6 @@ _PARTS = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _WORD = re.compile(r"\w+")
-
-
-def is_sql_file(sql: str) -> bool:
-    """Whether ``sql:`` names a file rather than being the query."""
-    return sql.strip().endswith(".sql") and not re.search(r"\s", sql.strip())
 
 
 def sql_of(
