@@ -23,15 +23,20 @@ def check_spec(
     name: str,
     *,
     severity: Severity = "error",
+    blocking: bool | None = None,
     description: str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> dg.AssetCheckSpec:
-    """The asset check of a block's asset; one of severity ``error`` blocks what is downstream."""
+    """The asset check of a block's asset.
+
+    Args:
+        blocking: whether a failure stops what is downstream; default: for severity ``error``.
+    """
     return dg.AssetCheckSpec(
         name,
         asset=asset_key(project, asset),
         description=description,
-        blocking=severity == "error",
+        blocking=severity == "error" if blocking is None else blocking,
         metadata=metadata,
     )
 

@@ -11,6 +11,8 @@ from liminal_assets.language.cron import Cron
 
 __all__ = [
     "Alert",
+    "AlertEvent",
+    "ColumnDrift",
     "Drift",
     "DriftMethod",
     "Email",
@@ -29,8 +31,11 @@ class ColumnDrift(Spec):
     """How one column's drift is measured, where it differs from the monitor's."""
 
     method: DriftMethod | None = None
+    """Default: the monitor's."""
     threshold: Annotated[float, Field(gt=0)] | None = None
+    """Default: the monitor's."""
     ignore: bool = False
+    """Leave the column out."""
 
 
 class Drift(Spec):
@@ -40,29 +45,38 @@ class Drift(Spec):
     """For ``ks`` and ``chi2`` the statistic is compared (the KS distance, Cramér's V), not a
     p-value, which only grows with the number of rows."""
     threshold: Annotated[float, Field(gt=0)] = 0.2
+    """The largest distance of a stable column. Its meaning depends on the method: above 0.2 a
+    ``psi`` is customarily called a shift; ``ks``, ``chi2`` and ``jensen_shannon`` go from 0 to 1;
+    ``wasserstein`` counts standard deviations of the reference."""
     bins: Annotated[int, Field(ge=2, le=1000)] = 10
+    """Quantile bins of number columns, cut at the reference's quantiles."""
     reference: Literal["training", "previous"] = "training"
     """The rows compared with: those the champion learned from, or the window before."""
     columns: dict[str, ColumnDrift] = {}
-    """Per column; others use the settings above."""
+    """Per column (``prediction`` and ``probability`` too); others use the settings above."""
 
 
 class Labels(Spec):
     """Where the truth arrives."""
 
     from_: Annotated[Name, Field(alias="from")]
-    key: Names
+    """The dataset that holds the truth."""
+    key: Annotated[Names, Field(min_length=1)]
     """The entity columns that join it to the predictions."""
     column: str
+    """Its column with the truth; null where it isn't known yet."""
 
 
 class Performance(Spec):
     """Quality of the predictions whose labels are there."""
 
     metric: str
+    """A scikit-learn metric by name, as in ``evaluate``."""
     at_least: float | None = None
     at_most: float | None = None
     labels: Labels
+    """Predictions whose truth isn't there yet are left out; how many is reported, and with fewer
+    than ``min_rows`` left nothing is judged."""
 
     @model_validator(mode="after")
     def _one_bound(self) -> Performance:
@@ -75,7 +89,16 @@ class Kpi(Spec):
 
     kpi: Name
     sql: str
+    """A DuckDB query whose first value is the number."""
     between: tuple[float, float]
+    """The smallest and the largest good value."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Kpi:
+        low, high = self.between
+        if not low <= high:
+            raise ValueError(f"'between' goes from low to high, not from {low} to {high}")
+        return self
 
 
 class OnBreach(Spec):
@@ -84,8 +107,13 @@ class OnBreach(Spec):
     retrain: Name | None = None
     """The model to train again."""
     cooldown: Duration | None = None
-    """The shortest time between two retrainings."""
+    """The shortest time between two retrainings, in the time of the data: a breach in a window
+    that ends earlier waits for a later one."""
     alert: Names = ()
+    """The alerts that are told."""
+    fail: bool = False
+    """Whether the monitor's run fails as well; by default a breach is a finding, and the run
+    that made it a success."""
 
 
 class Monitor(Block):
@@ -107,6 +135,9 @@ class Monitor(Block):
     def _watches_something(self) -> Monitor:
         if not (self.drift or self.performance or self.kpis):
             raise ValueError("a monitor needs 'drift', 'performance' or 'kpis'")
+        names = [kpi.kpi for kpi in self.kpis]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"kpis of the same name: {', '.join(twice)}")
         return self
 
     @property
@@ -122,32 +153,58 @@ class Monitor(Block):
 class Email(Spec):
     """An alert by SMTP."""
 
-    to: Names
+    to: Annotated[Names, Field(min_length=1)]
     sender: str
     host: str = "localhost"
     port: Annotated[int, Field(ge=1, le=65535)] = 25
     user: str | None = None
-    password: str | None = None
+    password: Annotated[str | None, Field(repr=False)] = None
     starttls: bool = False
+    """Turn the connection into an encrypted one (port 587)."""
+    tls: bool = False
+    """Encrypted from the start (port 465)."""
+
+    @model_validator(mode="after")
+    def _one_encryption(self) -> Email:
+        if self.starttls and self.tls:
+            raise ValueError("takes 'starttls' or 'tls', not both")
+        if self.password and not self.user:
+            raise ValueError("'password' goes with 'user'")
+        return self
+
+
+AlertEvent = Literal["run_failure", "check_failure", "check_warning", "breach"]
 
 
 class Alert(Spec):
     """Where news of breaches and failures goes. Addresses are never printed."""
 
     alert: Name
-    webhook: str | None = None
+    webhook: Annotated[str | None, Field(repr=False)] = None
     """A URL that gets the alert as JSON by POST."""
-    slack: str | None = None
+    slack: Annotated[str | None, Field(repr=False)] = None
     """A Slack incoming-webhook URL."""
     email: Email | None = None
     plugin: str | None = None
     """The name of an installed alert channel."""
-    options: dict[str, Any] = {}
+    options: Annotated[dict[str, Any], Field(repr=False)] = {}
     """The plugin's own settings."""
+    events: Annotated[tuple[AlertEvent, ...], Field(min_length=1)] = (
+        "run_failure",
+        "check_failure",
+        "check_warning",
+        "breach",
+    )
+    """What it tells: runs of the project that fail, its asset checks that fail with severity
+    error or warning, and breaches of the monitors that name it under ``on_breach``."""
 
     @model_validator(mode="after")
     def _one_channel(self) -> Alert:
         one_of_keys(self, "webhook", "slack", "email", "plugin")
+        for key in ("webhook", "slack"):
+            url = getattr(self, key)
+            if url is not None and not url.startswith(("http://", "https://")):
+                raise ValueError(f"{key!r} must be a URL that begins with https://")
         return self
 
 

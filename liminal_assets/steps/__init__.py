@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from liminal_assets.steps.evaluate import evaluate
     from liminal_assets.steps.features import build_features
     from liminal_assets.steps.fetch import fetch
+    from liminal_assets.steps.monitor import monitor
     from liminal_assets.steps.score import score
     from liminal_assets.steps.train import train
     from liminal_assets.steps.validate import validate
@@ -30,6 +31,7 @@ __all__ = [
     "drift",
     "evaluate",
     "fetch",
+    "monitor",
     "run_checks",
     "score",
     "train",
@@ -43,6 +45,7 @@ _HOMES = {
     "drift": "drift",
     "evaluate": "evaluate",
     "fetch": "fetch",
+    "monitor": "monitor",
     "run_checks": "checks",
     "score": "score",
     "train": "train",

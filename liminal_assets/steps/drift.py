@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from liminal_assets.errors import StepError
 from liminal_assets.language.diagnostics import did_you_mean
 from liminal_assets.language.monitors import ColumnDrift, Drift, DriftMethod
-from liminal_assets.storage.forms import NotRowsError, connect, engine_errors
+from liminal_assets.storage.forms import NotRowsError, engine_errors, identifier
+from liminal_assets.storage.sessions import session
 from liminal_assets.storage.tables import Table
 
 if TYPE_CHECKING:
@@ -159,9 +160,10 @@ def drift(
     spec = Drift.model_validate(
         {"method": method, "threshold": threshold, "bins": bins, "columns": dict(columns or {})}
     )
-    session = connect()
-    with engine_errors("compare the rows with the reference"):
-        tables = _Tables(session, _table(reference, "reference"), _table(current, "current"))
+    before, now = _table(reference, "reference"), _table(current, "current")
+    remote = before.filesystem is not None or now.filesystem is not None
+    with session(private=remote) as connection, engine_errors("compare with the reference"):
+        tables = _Tables(connection, before, now)
         names = list(tables.reference.columns) if only is None else list(only)
         _all_known([*names, *spec.columns], tables)
         tasks = [_task(spec, tables, name, name in categorical) for name in names]
@@ -203,16 +205,14 @@ class _Tables:
     """Both tables in one session, the current one with every column of the reference."""
 
     def __init__(
-        self, session: duckdb.DuckDBPyConnection, reference: Table, current: Table
+        self, connection: duckdb.DuckDBPyConnection, reference: Table, current: Table
     ) -> None:
-        self.reference = reference.relation(session)
-        self.current = current.relation(session)
+        self.reference = reference.relation(connection)
+        self.current = current.relation(connection)
         self.kinds = _types(self.reference)
         self.current_kinds = _types(self.current)
         self.lacking = [name for name in self.kinds if name not in self.current_kinds]
         if self.lacking:
-            from liminal_assets.storage.forms import identifier
-
             nulls = (f"NULL::{self.kinds[name]} AS {identifier(name)}" for name in self.lacking)
             self.current = self.current.project(f"*, {', '.join(nulls)}")
         self.reference_rows, self.rows = (
@@ -226,10 +226,11 @@ def _types(rows: duckdb.DuckDBPyRelation) -> dict[str, str]:
 
 
 def _table(rows: Any, name: str) -> Table:
-    if isinstance(rows, Table):
+    if isinstance(rows, Table) and rows.value is None:
         return rows
     try:
-        return Table.from_rows(rows, name)
+        # a query is a stream, which can be read only once
+        return Table.from_rows(rows.value if isinstance(rows, Table) else rows, name)
     except NotRowsError as error:
         raise StepError(f"the {name} rows can't be read: {error}") from None
 

@@ -1,0 +1,279 @@
+"""Monitors → assets: each window judged, its checks, plots, report and decision."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from liminal_assets.errors import StepError
+from liminal_assets.factories.common import (
+    StepEvents,
+    asset_key,
+    asset_spec,
+    partition_keys,
+    project_of,
+    spec_of,
+    step_asset,
+)
+from liminal_assets.factories.materializations import Materializations
+from liminal_assets.factories.partitions import input_dep, partitions_definition
+from liminal_assets.factories.reports import check_result, check_spec, metadata_of
+from liminal_assets.factories.tables import merged
+from liminal_assets.language.loading import Project
+from liminal_assets.language.monitors import Monitor
+from liminal_assets.language.queries import is_sql_file
+from liminal_assets.steps.judgement import Judgement, Observation, check_names
+from liminal_assets.steps.report import Markdown, Outcome, Records
+
+__all__ = ["JUDGEMENT", "Rows", "monitor_asset"]
+
+JUDGEMENT = "liminal/judgement"
+"""The metadata of a materialisation that sensors read."""
+
+Rows = Callable[[str | None], Any]
+"""Gives the rows of a partition (None: of all) in any form."""
+
+_PLOTS = 2
+_TREND_WINDOWS = 60
+
+
+def monitor_asset(
+    spec: Monitor | Mapping[str, Any] | None = None,
+    *,
+    project: Project | str | None = None,
+    rows: Rows | None = None,
+    reference: Rows | None = None,
+    labels: Rows | None = None,
+    partitions: dg.PartitionsDefinition[str] | None = None,
+    **keywords: Any,
+) -> dg.AssetsDefinition:
+    """The asset of a monitor, with a check for drift, for the predictions' drift, for performance
+    and for each KPI. A failed check is a finding: it stops nothing, and the run succeeds.
+
+    >>> la.monitor_asset(
+    ...     monitor="churn_watch", deployment="churn_scores", drift={"method": "psi"},
+    ...     rows=lambda partition: read_scores(partition), reference=lambda partition: training,
+    ... )
+
+    Args:
+        spec: the monitor; or ``keywords`` as in YAML.
+        project: the project, or the name of one of its own.
+        rows: the rows to judge, where they aren't a deployment's of the project.
+        reference: the rows to compare with, along with ``rows``.
+        labels: the rows with the truth, along with ``rows``.
+        partitions: the partitions of the asset, along with ``rows``.
+
+    Raises:
+        ValueError: the keywords make no monitor.
+    """
+    block = spec_of(Monitor, spec, **keywords)
+    owner = project_of(project, block, "monitors")
+    own = None if rows is None else _OwnRows(rows, reference, labels)
+    watcher = _Watcher(owner, block, own)
+    asset = asset_spec(
+        owner,
+        block,
+        block.name,
+        group="monitor",
+        deps=_deps(owner, block),
+        kinds=["duckdb"],
+        files=[kpi.sql.strip() for kpi in block.kpis if is_sql_file(kpi.sql)],
+        description=block.description or f"Watches {block.deployment}.",
+        partitions=partitions or partitions_definition(owner, block),
+    )
+    checks = [
+        check_spec(owner, block.name, name, blocking=False, description=asked)
+        for name, asked in check_names(block).items()
+    ]
+    return step_asset(owner, block, watcher.step, specs=[asset], checks=checks)
+
+
+def _deps(project: Project, block: Monitor) -> list[dg.AssetKey | dg.AssetDep]:
+    before = block.drift is not None and block.drift.reference == "previous"
+    deps = [input_dep(project, block, block.deployment, history=before)]
+    if block.performance:
+        deps.append(input_dep(project, block, block.performance.labels.from_))
+    return deps
+
+
+class _OwnRows:
+    """Rows that a team gives itself."""
+
+    def __init__(self, rows: Rows, reference: Rows | None, labels: Rows | None) -> None:
+        self.rows, self.reference, self.labels = rows, reference, labels
+
+    def watched(self, partition: str | None) -> Any:
+        """The window of a partition."""
+        from liminal_assets.steps.windows import given_rows
+
+        given = (self.rows, self.reference, self.labels)
+        return given_rows(partition, *(None if rows is None else rows(partition) for rows in given))
+
+
+class _Watcher:
+    """The op of one monitor."""
+
+    def __init__(self, project: Project, block: Monitor, own: _OwnRows | None) -> None:
+        self.project, self.block, self.own = project, block, own
+        self.key = asset_key(project, block.name)
+
+    def step(self, context: dg.AssetExecutionContext) -> StepEvents:
+        """Judges every window of a run."""
+        keys = partition_keys(context)
+        made = Materializations(context, several=len(keys) > 1)
+        outcomes: dict[str, dict[str | None, Outcome]] = {}
+        breaches: list[Judgement] = []
+        for partition in keys:
+            judgement, metadata, version = self._judge(partition)
+            context.log.info(_sentence(judgement))
+            for outcome in judgement.outcomes:
+                outcomes.setdefault(outcome.name, {})[partition] = outcome
+            if judgement.breach:
+                breaches.append(judgement)
+            yield from made.add(self.key, partition, metadata, version)
+        yield from made.results(list(self._checks(context, outcomes)))
+        if breaches and self.block.on_breach.fail:
+            raise StepError(
+                "; ".join(map(_sentence, breaches)),
+                location=self.project.locate(self.block, "on_breach", "fail"),
+                hint="the report of the window is in the asset's metadata",
+            )
+
+    def _judge(self, partition: str | None) -> tuple[Judgement, dict[str, Any], str]:
+        from liminal_assets.steps.history import history, record_window
+        from liminal_assets.steps.monitor import watch
+        from liminal_assets.steps.monitor_report import html_report, write_report
+        from liminal_assets.steps.windows import watched_rows
+
+        project, block = self.project, self.block
+        rows = (
+            self.own.watched(partition)
+            if self.own
+            else watched_rows(project, block, partition=partition)
+        )
+        done = watch(project, block, rows)
+        seen, judgement = done.observation, done.judgement
+        record_window(project, block, seen, judgement)
+        past = history(project, block, newest=_TREND_WINDOWS)
+        report = write_report(
+            project, block, judgement, html_report(project, block, seen, judgement, past)
+        )
+        if judgement.breach:
+            _decide(project, judgement, report)
+        metadata = metadata_of(_described(block, seen, judgement, past, report))
+        return judgement, metadata, _version(seen, judgement)
+
+    def _checks(
+        self,
+        context: dg.AssetExecutionContext,
+        outcomes: Mapping[str, Mapping[str | None, Outcome]],
+    ) -> Iterator[dg.AssetCheckResult]:
+        selected = {key.name for key in context.selected_asset_check_keys}
+        for name, each in outcomes.items():
+            if name in selected:
+                partition, outcome = merged(each)
+                yield check_result(self.project, self.block.name, outcome, partition)
+
+
+def _sentence(judgement: Judgement) -> str:
+    window = judgement.window.key or "all rows"
+    if judgement.breach:
+        return f"{window}: breach: {'; '.join(map(str, judgement.causes))}"
+    return f"{window}: " + ("within bounds" if judgement.judged else "too few rows to judge")
+
+
+def _decide(project: Project, judgement: Judgement, report: str) -> None:
+    """Keeps a breach in the journal, once however often its window is judged."""
+    from liminal_assets.steps.monitor_report import evidence_of
+    from liminal_assets.storage.journal import Journal
+
+    journal = Journal(project, judgement.monitor)
+    version = judgement.model_version
+    number = int(version) if version and version.isdigit() else None
+    with journal.lock():
+        if any(d.evidence.get("cause") == judgement.id for d in journal.decisions()):
+            return
+        journal.append(
+            "breach",
+            version=number,
+            champion=number,
+            reason="; ".join(map(str, judgement.causes)),
+            actor=f"monitor {judgement.monitor}",
+            evidence=evidence_of(judgement, report),
+        )
+
+
+def _version(seen: Observation, judgement: Judgement) -> str:
+    """Equal measures of equal rows are the same data."""
+    columns = seen.drift.compared if seen.drift else ()
+    said = [
+        judgement.as_dict(),
+        [(c.column, c.distance) for c in columns],
+        [seen.labelled, seen.score, dict(seen.kpis or {})],
+    ]
+    return hashlib.sha256(json.dumps(said, default=str).encode()).hexdigest()[:16]
+
+
+def _described(
+    block: Monitor,
+    seen: Observation,
+    judgement: Judgement,
+    past: Sequence[Mapping[str, Any]],
+    report: str,
+) -> dict[str, Any]:
+    """What people see of a window."""
+    drift, window = seen.drift, judgement.window
+    link = dg.MetadataValue.url(report) if "://" in report else dg.MetadataValue.path(report)
+    described: dict[str, Any] = {
+        "verdict": Markdown(_markdown(judgement)),
+        "dagster/row_count": seen.rows,
+        "window": window.key or "all rows",
+        "since": window.since,
+        "until": window.until,
+        "model_version": seen.model_version,
+        "rows_of_other_versions": seen.others or None,
+        "reference": seen.reference or None,
+        "report": link,
+        JUDGEMENT: dg.MetadataValue.json(judgement.as_dict()),
+    }
+    if drift and drift.compared:
+        described["drifted_columns"] = len(drift.drifted)
+        described["largest_distance"] = drift.compared[0].distance
+        described["columns"] = Records(drift.records())
+    if block.performance and seen.score is not None:
+        described[block.performance.metric] = seen.score
+        described["labelled_rows"] = seen.labelled
+    described |= {f"kpi_{name}": value for name, value in (seen.kpis or {}).items()}
+    return described | _plots(block, seen, past)
+
+
+def _plots(block: Monitor, seen: Observation, past: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    from liminal_assets.steps.monitor_plots import distribution_plot, history_plot
+    from liminal_assets.steps.monitor_report import trend, worst_columns
+
+    plots: dict[str, Any] = {}
+    for place, column in enumerate(worst_columns(seen, _PLOTS), 1):
+        plots[f"farthest_column_{place}"] = distribution_plot(column)
+    if block.drift:
+        worst = [column.column for column in worst_columns(seen, 5)]
+        windows, series = trend(past, worst, ("drift", "prediction_drift"))
+        plots["distances"] = history_plot(
+            windows, series, title="Distance from the reference", threshold=block.drift.threshold
+        )
+    if performance := block.performance:
+        windows, series = trend(past, [performance.metric], ("performance",))
+        bound = performance.at_least if performance.at_least is not None else performance.at_most
+        plots["performance"] = history_plot(
+            windows, series, title=performance.metric, threshold=bound
+        )
+    return plots
+
+
+def _markdown(judgement: Judgement) -> str:
+    if judgement.breach:
+        return "**breach**\n" + "\n".join(f"- {cause}" for cause in judgement.causes)
+    return "within bounds" if judgement.judged else "too few rows to judge"

@@ -1,0 +1,107 @@
+"""Small charts as SVG text, for reports that hold everything in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from liminal_assets.steps.bins import Histograms
+
+__all__ = ["bars", "lines"]
+
+_BLUE, _ORANGE, _GREY = "#2563eb", "#ea580c", "#94a3b8"
+_COLOURS = (_BLUE, _ORANGE, "#16a34a", "#9333ea", "#0891b2", "#ca8a04")
+_MOST_BARS = 24
+
+
+def bars(histograms: Histograms, *, width: int = 420, height: int = 150) -> str:
+    """The shares of the bins, the reference's beside the window's."""
+    before, now = histograms.shares()
+    labels = histograms.labels
+    if len(labels) > _MOST_BARS:
+        # the bins that differ most, in their order
+        gaps = sorted(range(len(labels)), key=lambda i: -abs(before[i] - now[i]))
+        kept = sorted(gaps[:_MOST_BARS])
+        labels = tuple(labels[i] for i in kept)
+        before, now = [before[i] for i in kept], [now[i] for i in kept]
+    top = max([*before, *now, 1e-9])
+    step = (width - 10) / max(len(labels), 1)
+    shapes = []
+    for index, label in enumerate(labels):
+        for offset, share, colour in ((0.08, before, _GREY), (0.5, now, _BLUE)):
+            tall = share[index] / top * (height - 40)
+            title = f"{label}: {before[index]:.1%} before, {now[index]:.1%} now"
+            shapes.append(
+                f'<rect x="{5 + (index + offset) * step:.1f}" y="{height - 30 - tall:.1f}" '
+                f'width="{step * 0.4:.1f}" height="{tall:.1f}" fill="{colour}">'
+                f"<title>{escape(title)}</title></rect>"
+            )
+        if len(labels) <= 8 or index in (0, len(labels) - 1):
+            shapes.append(
+                f'<text x="{5 + (index + 0.5) * step:.1f}" y="{height - 16}" '
+                f'text-anchor="middle">{escape(_short(label))}</text>'
+            )
+    legend = (
+        f'<text x="5" y="10" fill="{_GREY}">reference</text>'
+        f'<text x="65" y="10" fill="{_BLUE}">window</text>'
+    )
+    return _svg(width, height, "".join(shapes) + legend)
+
+
+def lines(
+    series: Mapping[str, Sequence[float | None]],
+    windows: Sequence[str],
+    *,
+    threshold: float | None = None,
+    width: int = 860,
+    height: int = 220,
+) -> str:
+    """One line per series over the windows, and the threshold."""
+    known = [value for values in series.values() for value in values if value is not None]
+    if not known:
+        return ""
+    low, top = min(0.0, *known), max([*known, threshold or 0.0, 1e-9])
+    span = (top - low) or 1.0
+    left, right, floor = 45, width - 150, height - 30
+
+    def at(index: int, value: float) -> tuple[float, float]:
+        across = left + (right - left) * (index / max(len(windows) - 1, 1))
+        return across, floor - (value - low) / span * (floor - 15)
+
+    shapes = [f'<line x1="{left}" x2="{right}" y1="{floor}" y2="{floor}" stroke="#cbd5e1"/>']
+    if threshold is not None:
+        y = at(0, threshold)[1]
+        shapes.append(
+            f'<line x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dc2626" '
+            f'stroke-dasharray="4 3"/><text x="4" y="{y + 3:.1f}">{threshold:g}</text>'
+        )
+    for number, (name, values) in enumerate(series.items()):
+        colour = _COLOURS[number % len(_COLOURS)]
+        points = [at(i, value) for i, value in enumerate(values) if value is not None]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        shapes.append(f'<polyline points="{path}" fill="none" stroke="{colour}"/>')
+        shapes.extend(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{colour}"/>' for x, y in points
+        )
+        y = 20 + 15 * number
+        shapes.append(
+            f'<text x="{right + 8}" y="{y}" fill="{colour}">{escape(_short(name, 22))}</text>'
+        )
+    for index in sorted({0, len(windows) - 1}):
+        x = at(index, low)[0]
+        shapes.append(
+            f'<text x="{x:.1f}" y="{height - 12}" text-anchor="middle">'
+            f"{escape(_short(windows[index], 22))}</text>"
+        )
+    return _svg(width, height, "".join(shapes))
+
+
+def _svg(width: int, height: int, inside: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'font-family="system-ui, sans-serif" font-size="10" fill="#334155">{inside}</svg>'
+    )
+
+
+def _short(text: str, most: int = 14) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,0 +1,113 @@
+"""What a monitor found, window by window: the table ``<monitor>__history``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from liminal_assets.language.loading import Project
+from liminal_assets.language.monitors import Monitor
+from liminal_assets.steps.judgement import Judgement, Observation, is_answer
+from liminal_assets.storage.forms import engine_errors
+from liminal_assets.storage.tables import TableStore
+
+__all__ = ["history", "history_name", "record_window"]
+
+_SCHEMA = {
+    "window": "VARCHAR",
+    "until": "TIMESTAMPTZ",
+    "model_version": "VARCHAR",
+    "rows": "BIGINT",
+    "check": "VARCHAR",
+    "subject": "VARCHAR",
+    "method": "VARCHAR",
+    "value": "DOUBLE",
+    "threshold": "DOUBLE",
+    "breach": "BOOLEAN",
+    "judged": "BOOLEAN",
+    "judged_at": "TIMESTAMPTZ",
+}
+
+
+def history_name(monitor: Monitor | str) -> str:
+    """The name of a monitor's history table."""
+    return f"{monitor if isinstance(monitor, str) else monitor.name}__history"
+
+
+def record_window(
+    project: Project, monitor: Monitor, seen: Observation, judgement: Judgement
+) -> None:
+    """Keeps a window's measures; judged again they replace those of before."""
+    import pyarrow as pa
+
+    now = datetime.now(timezone.utc)
+    common = {
+        "window": judgement.window.key,
+        "until": judgement.window.until,
+        "model_version": judgement.model_version,
+        "rows": judgement.rows,
+        "judged": judgement.judged,
+        "judged_at": now,
+    }
+    broken = {(cause.check, cause.subject) for cause in judgement.causes}
+    rows = [
+        {**common, **measure, "breach": (measure["check"], measure["subject"]) in broken}
+        for measure in _measures(monitor, seen)
+    ]
+    table = pa.Table.from_pylist(rows, schema=_arrow_schema())
+    TableStore(project).write(history_name(monitor), judgement.window.key, table)
+
+
+def _arrow_schema() -> Any:
+    import pyarrow as pa
+
+    kinds = {
+        "VARCHAR": pa.string(),
+        "BIGINT": pa.int64(),
+        "DOUBLE": pa.float64(),
+        "BOOLEAN": pa.bool_(),
+        "TIMESTAMPTZ": pa.timestamp("us", "UTC"),
+    }
+    return pa.schema([(name, kinds[kind]) for name, kind in _SCHEMA.items()])
+
+
+def _measures(monitor: Monitor, seen: Observation) -> Iterator[Mapping[str, Any]]:
+    for column in seen.drift.compared if seen.drift else ():
+        yield {
+            "check": "prediction_drift" if is_answer(column.column) else "drift",
+            "subject": column.column,
+            "method": column.method,
+            "value": column.distance,
+            "threshold": column.threshold,
+        }
+    if performance := monitor.performance:
+        bound = performance.at_least if performance.at_least is not None else performance.at_most
+        yield {
+            "check": "performance",
+            "subject": performance.metric,
+            "method": performance.metric,
+            "value": seen.score,
+            "threshold": bound,
+        }
+    for name, value in (seen.kpis or {}).items():
+        yield {"check": f"kpi_{name}", "subject": name, "method": "sql", "value": value}
+
+
+def history(
+    project: Project, monitor: Monitor | str, *, newest: int | None = None
+) -> list[dict[str, Any]]:
+    """The measures of a monitor's windows, the oldest window first.
+
+    Args:
+        newest: only of so many windows; default: all.
+    """
+    store, name = TableStore(project), history_name(monitor)
+    keys: Sequence[str] = store.partitions(name)
+    if not keys:
+        return []
+    if newest is not None:
+        keys = keys[-newest:]
+    with engine_errors(f"read {name}"):
+        rows = store.read(name, keys).relation().order('until, "window", value DESC')
+        return [dict(zip(rows.columns, row, strict=True)) for row in rows.fetchall()]

@@ -1,0 +1,254 @@
+"""The rows that a monitor looks at: a window of scores, what they are compared with, the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from liminal_assets.errors import StepError
+from liminal_assets.language.deployments import Deployment
+from liminal_assets.language.loading import Project
+from liminal_assets.language.models import Model
+from liminal_assets.language.monitors import Monitor
+from liminal_assets.language.partitions import moments_of, partitions_of
+from liminal_assets.steps.judgement import Window, is_answer
+from liminal_assets.steps.signature import identifying_columns
+from liminal_assets.storage.forms import engine_errors, literal
+from liminal_assets.storage.journal import Journal
+from liminal_assets.storage.predictions import PredictionLog
+from liminal_assets.storage.tables import Table, TableStore
+
+__all__ = ["DEFAULT_WINDOW", "WatchedRows", "compared_columns", "given_rows", "watched_rows"]
+
+VERSION = "model_version"
+_KEPT_BY_US = {VERSION, "scored_at", "requested_at", "prediction_id"}
+_MONDAY = datetime(1970, 1, 5, tzinfo=timezone.utc)
+DEFAULT_WINDOW = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class WatchedRows:
+    """The rows of a window and everything that they are judged by.
+
+    Attributes:
+        rows: those of the model version that the judgement is about.
+        others: how many rows of other versions there are.
+        reference: the rows to compare with; None where there are none.
+        reference_name: what they are, in words; without them, why.
+        labels: the table with the truth; None before it has any rows.
+    """
+
+    window: Window
+    rows: Table
+    model_version: str | None = None
+    others: int = 0
+    reference: Table | None = None
+    reference_name: str = ""
+    labels: Table | None = None
+
+
+def watched_rows(
+    project: Project, monitor: Monitor, partition: str | None = None, *, now: datetime | None = None
+) -> WatchedRows:
+    """The window of a monitor: a partition of batch scores, or the newest served rows.
+
+    Args:
+        partition: the partition of batch scores.
+        now: where a window of served rows ends; default: the present.
+
+    Raises:
+        StepError: there are no scores or predictions yet, or no reference for their version.
+    """
+    now = now or datetime.now(timezone.utc)
+    deployment = project.blocks.get(monitor.deployment)
+    if not isinstance(deployment, Deployment):
+        raise StepError(
+            f"no deployment is called {monitor.deployment!r}",
+            location=project.locate(monitor, "deployment"),
+            hint="give the monitor its rows in Python, or the project the deployment",
+        )
+    if deployment.batch:
+        window = _partition_window(project, deployment, partition)
+        found = TableStore(project).read(deployment.name, [partition] if partition else None)
+        if partition is None:
+            window = _refresh_window(found, now)
+    else:
+        window = served_window(monitor, now)
+        found = _in_memory(PredictionLog(project, deployment.name).read(window.since, window.until))
+    rows, version, others = of_one_version(found, _champion(project, deployment.model))
+    watched = WatchedRows(window, rows, version, others, labels=_labels(project, monitor))
+    return _with_reference(project, monitor, deployment, watched)
+
+
+def given_rows(
+    partition: str | None, rows: Any, reference: Any = None, labels: Any = None
+) -> WatchedRows:
+    """A window of rows that a team gives itself, in any form."""
+    table = Table.from_rows(rows, "rows")
+    window = Window(partition or "", partition=partition)
+    if partition is None:
+        window = _refresh_window(table, datetime.now(timezone.utc))
+    mine, version, others = of_one_version(table, None)
+    return WatchedRows(
+        window,
+        mine,
+        version,
+        others,
+        reference=None if reference is None else Table.from_rows(reference, "reference"),
+        reference_name="the reference rows",
+        labels=None if labels is None else Table.from_rows(labels, "labels"),
+    )
+
+
+def _partition_window(project: Project, deployment: Deployment, key: str | None) -> Window:
+    partitions = partitions_of(project, deployment)
+    if key is None or partitions is None:
+        return Window("")
+    since, until = moments_of(partitions, key) if partitions.every else (None, None)
+    return Window(key, since, until, key)
+
+
+def _refresh_window(scores: Table, now: datetime) -> Window:
+    """Batch scores in one piece are a window each time they are made."""
+    made = now
+    if "scored_at" in scores.schema.names:
+        with engine_errors(f"read {scores.name}"):
+            newest = "epoch_us(max(scored_at::TIMESTAMPTZ))"
+            ((found,),) = scores.relation().aggregate(newest).fetchall()
+        made = datetime.fromtimestamp(found / 1e6, timezone.utc) if found else now
+    return Window(made.strftime("%Y-%m-%dT%H:%M:%SZ"), None, made)
+
+
+def served_window(monitor: Monitor, now: datetime) -> Window:
+    """The newest rows, as far back as ``window`` says.
+
+    It slides, but its name is the period of that length in which it ends (weeks begin on
+    Mondays): however often it is judged within one, a breach is the same breach.
+    """
+    length = monitor.window or DEFAULT_WINDOW
+    begin = _MONDAY + length * ((now - _MONDAY) // length)
+    form = "%Y-%m-%d" if not length % timedelta(days=1) else "%Y-%m-%dT%H:%M:%S"
+    key = "..".join(moment.strftime(form) for moment in (begin, begin + length))
+    return Window(key, now - length, now)
+
+
+def of_one_version(rows: Table, champion: str | None) -> tuple[Table, str | None, int]:
+    """The rows of the champion, or where it made none those of the version that made the newest.
+
+    Just after a promotion most rows of a served window are of the model before.
+
+    Returns:
+        The rows, the version (None if they don't say it), and how many rows others made.
+    """
+    if VERSION not in rows.schema.names:
+        return rows, None, 0
+    relation = rows.relation()
+    clock = next((c for c in ("requested_at", "scored_at") if c in relation.columns), None)
+    newest = f"max({clock})" if clock else "count(*)"
+    with engine_errors(f"read {rows.name}"):
+        counts = (
+            relation.filter(f"{VERSION} IS NOT NULL")
+            .aggregate(f"{VERSION}::VARCHAR AS v, count(*) AS n, {newest} AS made", VERSION)
+            .order("made DESC, n DESC")
+            .fetchall()
+        )
+    if not counts:
+        return rows, None, 0
+    versions = [version for version, _, _ in counts]
+    chosen = champion if champion in versions else versions[0]
+    others = sum(count for version, count, _ in counts if version != chosen)
+    if not others:
+        return rows, chosen, 0
+    mine = relation.filter(f"{VERSION}::VARCHAR = {literal(chosen)}")
+    return _in_memory(Table(rows.name, value=mine)), chosen, others
+
+
+def _in_memory(rows: Table) -> Table:
+    """Rows that can be read more than once, unlike a query's."""
+    with engine_errors(f"read {rows.name}"):
+        return Table(rows.name, value=rows.relation().to_arrow_table())
+
+
+def _champion(project: Project, model: str) -> str | None:
+    """The version in use, as the journal says; reading the registry would import MLflow."""
+    last = Journal(project, model).last()
+    return str(last.champion) if last and last.champion is not None else None
+
+
+def _labels(project: Project, monitor: Monitor) -> Table | None:
+    if monitor.performance is None:
+        return None
+    store, name = TableStore(project), monitor.performance.labels.from_
+    return store.read(name) if store.exists(name) else None
+
+
+def _with_reference(
+    project: Project, monitor: Monitor, deployment: Deployment, watched: WatchedRows
+) -> WatchedRows:
+    # the truth in the reference tells the classes of the model's answers
+    needed = monitor.drift or monitor.performance
+    if not needed:
+        return watched
+    if monitor.drift and monitor.drift.reference == "previous":
+        return _with_previous(project, monitor, deployment, watched)
+    store, name = TableStore(project), f"{deployment.model}__reference"
+    version = watched.model_version or _newest(store.partitions(name))
+    if version is None or version not in store.partitions(name):
+        if not monitor.drift:
+            return watched
+        raise StepError(
+            f"there are no training rows of version {version or '?'} of {deployment.model} "
+            "to compare with",
+            location=project.locate(monitor, "drift", key=True),
+            hint=f"train {deployment.model}, or compare with 'reference: previous'",
+        )
+    found = store.read(name, [version])
+    return replace(watched, reference=found, reference_name=f"the training rows of v{version}")
+
+
+def _newest(versions: Sequence[str]) -> str | None:
+    return max(versions, key=lambda v: (int(v) if v.isdigit() else -1, v), default=None)
+
+
+def _with_previous(
+    project: Project, monitor: Monitor, deployment: Deployment, watched: WatchedRows
+) -> WatchedRows:
+    window = watched.window
+    if deployment.batch:
+        store = TableStore(project)
+        earlier = [key for key in store.partitions(deployment.name) if key < window.key]
+        if window.partition is None or not earlier:
+            return replace(watched, reference_name="there is no window before this one")
+        found = store.read(deployment.name, [earlier[-1]])
+        return replace(watched, reference=found, reference_name=f"the rows of {earlier[-1]}")
+    length = monitor.window or DEFAULT_WINDOW
+    start = (window.since or datetime.now(timezone.utc)) - length
+    found = _in_memory(PredictionLog(project, deployment.name).read(start, window.since))
+    if not found.rows:
+        return replace(watched, reference_name="there is no window before this one")
+    return replace(watched, reference=found, reference_name="the window before")
+
+
+def compared_columns(
+    project: Project, monitor: Monitor, watched: WatchedRows
+) -> tuple[list[str], list[str]]:
+    """The columns to compare with the reference, and those of them that hold codes.
+
+    Keys, moments, the truth and our own columns are left out: the model never sees them.
+    """
+    if watched.reference is None:
+        return [], []
+    deployment = project.blocks.get(monitor.deployment)
+    model = project.blocks.get(deployment.model) if isinstance(deployment, Deployment) else None
+    hidden, codes = set(_KEPT_BY_US), list[str]()
+    if isinstance(model, Model):
+        features = project.blocks.get(model.features)
+        hidden |= {model.target, *(identifying_columns(features) if features else ())}
+        hidden |= set(model.columns.drop)
+        codes = list(model.columns.categorical)
+    there = set(watched.rows.schema.names)
+    columns = [c for c in watched.reference.schema.names if c in there and c not in hidden]
+    # the answers last, so that equal distances name an input first
+    return sorted(columns, key=is_answer), [code for code in codes if code in columns]
