@@ -13,10 +13,11 @@ from liminal_assets.factories.partitions import input_dep
 from liminal_assets.factories.tables import TableRecipe, table_asset
 from liminal_assets.language.datasets import Clean, Dataset, Fetch
 from liminal_assets.language.loading import Project
-from liminal_assets.steps.clean import Made, clean_rows
+from liminal_assets.steps.clean import clean_rows
 from liminal_assets.steps.context import StepContext
 from liminal_assets.steps.fetch import open_source, source_version
 from liminal_assets.steps.inputs import read_inputs
+from liminal_assets.steps.rows import Made
 from liminal_assets.steps.sql import is_sql_file
 
 if TYPE_CHECKING:

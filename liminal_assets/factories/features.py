@@ -13,9 +13,9 @@ from liminal_assets.factories.partitions import input_dep
 from liminal_assets.factories.tables import TableRecipe, table_asset
 from liminal_assets.language.features import Feature
 from liminal_assets.language.loading import Project
-from liminal_assets.steps.clean import Made
 from liminal_assets.steps.context import StepContext
 from liminal_assets.steps.features import feature_rows, read_feature_inputs
+from liminal_assets.steps.rows import Made
 from liminal_assets.steps.sql import is_sql_file
 from liminal_assets.storage.tables import Table
 

@@ -32,10 +32,10 @@ from liminal_assets.steps.audit import (
     audit,
     quarantine_name,
 )
-from liminal_assets.steps.clean import Made
 from liminal_assets.steps.context import StepContext
 from liminal_assets.steps.lineage import ColumnLineage
 from liminal_assets.steps.report import Outcome, Records
+from liminal_assets.steps.rows import Made
 from liminal_assets.storage.sessions import session
 from liminal_assets.storage.tables import StagedTable, Table, TableStore
 

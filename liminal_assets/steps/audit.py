@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, cast
 from liminal_assets.errors import StepError
 from liminal_assets.language.base import Names
 from liminal_assets.language.datasets import Check, Dataset
-from liminal_assets.language.diagnostics import Location, did_you_mean
+from liminal_assets.language.diagnostics import did_you_mean
 from liminal_assets.language.features import Feature
 from liminal_assets.steps.context import StepContext
 from liminal_assets.steps.contract import Contract, Rule, contract_of, widened
 from liminal_assets.steps.features import check_keys
 from liminal_assets.steps.report import Outcome, Records
+from liminal_assets.steps.rows import made_at, reading
 from liminal_assets.storage.forms import (
-    NotRowsError,
     engine_errors,
     identifier,
     to_relation,
@@ -116,36 +116,15 @@ def _staged(
     import duckdb
 
     block = cast("TableBlock", context.block)
-    at = _source_location(context)
-    try:
-        if not isinstance(rows, duckdb.DuckDBPyRelation):
-            rows = (
-                rows.relation(connection)
-                if isinstance(rows, Table)
-                else to_relation(rows, connection)
-            )
-        rows = widened(block.columns, rows)
-        return store.stage(block.name, context.partition_key, rows, connection)
-    except NotRowsError as error:
-        raise StepError(
-            f"{block.name} got no rows but {error}",
-            location=at,
-            hint="return a data frame, an Arrow table or a list of mappings",
-        ) from error
-    except StepError as error:
-        raise error.at(at) from error.__cause__
-
-
-def _source_location(context: StepContext) -> Location:
-    """The line that says how the rows are made."""
-    project, block = context.project, context.block
-    ways = ("sql", "table", "file", "python", "steps")
-    for phase in ("fetch", "clean"):
-        if spec := getattr(block, phase, None):
-            return project.locate(
-                block, phase, next(way for way in ways if getattr(spec, way, None))
-            )
-    return project.locate(block, next((way for way in ways if getattr(block, way, None)), "from"))
+    with reading(rows, block.name, made_at(context.project, block)):
+        if isinstance(rows, Table):
+            relation = rows.relation(connection)
+        elif isinstance(rows, duckdb.DuckDBPyRelation):
+            relation = rows
+        else:
+            relation = to_relation(rows, connection)
+        relation = widened(block.columns, relation)
+        return store.stage(block.name, context.partition_key, relation, connection)
 
 
 def _judged(
@@ -232,7 +211,7 @@ def _check_empty(context: StepContext, block: TableBlock, verdict: _Verdict) -> 
     message = f"all {total} rows of {block.name} broke a rule" if total else "there are no rows"
     raise StepError(
         message,
-        location=_source_location(context),
+        location=made_at(context.project, block),
         hint="if none is right, say so by a check: "
         "'expect_table_row_count_to_be_between: {min_value: 0}'",
     )

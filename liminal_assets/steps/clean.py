@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from liminal_assets.errors import StepError
@@ -13,7 +12,8 @@ from liminal_assets.steps.context import StepContext
 from liminal_assets.steps.declarative import compile_steps
 from liminal_assets.steps.functions import call_function
 from liminal_assets.steps.inputs import read_inputs
-from liminal_assets.steps.lineage import ColumnLineage, sql_lineage
+from liminal_assets.steps.lineage import sql_lineage
+from liminal_assets.steps.rows import Made, as_table, made_at, table_of
 from liminal_assets.steps.sql import sql_of
 from liminal_assets.storage.forms import engine_errors
 from liminal_assets.storage.sessions import connect
@@ -22,17 +22,7 @@ from liminal_assets.storage.tables import Table
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["Made", "clean", "clean_rows", "query_over", "register"]
-
-
-@dataclass(frozen=True)
-class Made:
-    """Rows about to be written, and what their columns are made of, where that is known."""
-
-    rows: Any
-    """In any form that :meth:`TableStore.stage` takes."""
-    lineage: Callable[[], ColumnLineage] = dict
-    """Computed when asked for: a query of many columns takes its time."""
+__all__ = ["clean", "clean_rows", "query_over", "register"]
 
 
 def clean(
@@ -60,13 +50,7 @@ def clean(
     else:
         tables = {name: as_table(rows, name) for name, rows in inputs.items()}
     made = clean_rows(StepContext(project, block, partition), tables, connect())
-    with engine_errors(f"clean {block.name}", location=project.locate(block, "clean")):
-        return Table.from_rows(made.rows, block.name)
-
-
-def as_table(rows: Any, name: str) -> Table:
-    """Rows of any form as a table."""
-    return rows if isinstance(rows, Table) else Table.from_rows(rows, name)
+    return table_of(made.rows, block.name, made_at(project, block))
 
 
 def clean_rows(

@@ -9,12 +9,13 @@ from liminal_assets.errors import StepError
 from liminal_assets.language.diagnostics import did_you_mean
 from liminal_assets.language.features import Feature
 from liminal_assets.language.loading import Project
-from liminal_assets.steps.clean import Made, as_table, query_over, register
+from liminal_assets.steps.clean import query_over, register
 from liminal_assets.steps.context import StepContext
 from liminal_assets.steps.functions import call_function
 from liminal_assets.steps.inputs import read_input
 from liminal_assets.steps.joins import Joined, join_inputs
 from liminal_assets.steps.lineage import ColumnLineage
+from liminal_assets.steps.rows import Made, as_table, made_at, table_of
 from liminal_assets.storage.forms import engine_errors, identifier
 from liminal_assets.storage.sessions import connect
 from liminal_assets.storage.tables import Table
@@ -49,9 +50,9 @@ def build_features(
         tables = read_feature_inputs(context)
     else:
         tables = {name: as_table(rows, name) for name, rows in inputs.items()}
-    with engine_errors(f"build {block.name}", location=project.locate(block)):
-        rows = Table.from_rows(feature_rows(context, tables, connect()).rows, block.name)
-        check_keys(project, block, list(rows.schema.names))
+    made = feature_rows(context, tables, connect())
+    rows = table_of(made.rows, block.name, made_at(project, block))
+    check_keys(project, block, list(rows.schema.names))
     return rows
 
 

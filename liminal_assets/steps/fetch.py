@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from liminal_assets.language.diagnostics import Location, did_you_mean
 from liminal_assets.language.loading import Project
 from liminal_assets.steps.context import StepContext
 from liminal_assets.steps.functions import call_function
+from liminal_assets.steps.rows import made_at, table_of
 from liminal_assets.steps.sql import fill_path, partition_values, sql_of
 from liminal_assets.storage.connections import connected, query
 from liminal_assets.storage.forms import engine_errors, literal
@@ -59,10 +61,7 @@ def fetch(
     block = _dataset(project, dataset)
     context = StepContext(project, block, partition)
     with open_source(context, connection or connect()) as rows:
-        try:
-            return Table.from_rows(rows, block.name)
-        except StepError as error:
-            raise error.at(project.locate(block, "fetch")) from None
+        return table_of(rows, block.name, made_at(project, block))
 
 
 def _dataset(project: Project, dataset: Dataset | str) -> Dataset:
@@ -144,24 +143,15 @@ def _file_errors(
             yield
     except StepError as error:
         cause = error.__cause__
-        wrong = next((name for name in options if f'"{name}"' in str(cause)), None)
-        if isinstance(cause, duckdb.BinderException) and wrong:
+        found = re.match(r'Binder Error: Invalid named parameter "(\w+)"', str(cause))
+        if isinstance(cause, duckdb.BinderException) and found:
+            wrong = found[1]
             raise StepError(
                 f"{wrong!r} is no option of DuckDB's {form} reader",
                 location=project.locate(block, "fetch", "options", wrong, key=True),
-                hint=did_you_mean(wrong, _candidates(str(cause))),
+                hint=did_you_mean(wrong, re.findall(r'"(\w+)"', str(cause)[found.end() :])),
             ) from cause
         raise
-
-
-def _candidates(message: str) -> list[str]:
-    """The names that DuckDB says it knows, one a line."""
-    _, found, listed = message.partition("Candidates:")
-    return (
-        [word for line in listed.split("\n") if (word := line.split(" ")[0].strip())]
-        if found
-        else []
-    )
 
 
 class SourceFile:

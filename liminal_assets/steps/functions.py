@@ -22,6 +22,7 @@ from liminal_assets.storage.tables import Table
 
 __all__ = [
     "Argument",
+    "Chunks",
     "arguments_of",
     "call_function",
     "form_of",
@@ -111,7 +112,37 @@ def call_function(
         for argument in arguments_of(function, path, tables, location)
     }
     with user_errors(project, path, location):
-        return function(**arguments)
+        rows = function(**arguments)
+    if isinstance(rows, Iterator) and not hasattr(rows, "__arrow_c_stream__"):
+        return Chunks(rows, project, path, location)
+    return rows
+
+
+class Chunks(Iterator[Any]):
+    """The rows of a generator, chunk by chunk, asked for by another library's thread.
+
+    What the generator raises is kept in ``error``, for on its way through the library it becomes
+    text.
+    """
+
+    def __init__(
+        self, chunks: Iterator[Any], project: Project, path: str, location: Location | None
+    ) -> None:
+        self._chunks = chunks
+        self._where = (project, path, location)
+        self.error: StepError | None = None
+
+    def __next__(self) -> Any:
+        done = object()
+        try:
+            with user_errors(*self._where):
+                chunk = next(self._chunks, done)
+        except StepError as error:
+            self.error = error
+            raise
+        if chunk is done:
+            raise StopIteration
+        return chunk
 
 
 @dataclass(frozen=True)

@@ -163,10 +163,21 @@ def _open(project: Project, connection: Connection, read_only: bool) -> BaseBack
         path.parent.mkdir(parents=True, exist_ok=True)
     if scheme == "duckdb" and read_only:
         options.setdefault("read_only", True)
-    return _open_shared(url, options)
+    return _open_duckdb(url, options) if scheme == "duckdb" else _open_sqlite(path, options)
 
 
-def _open_shared(url: str, options: dict[str, Any]) -> BaseBackend:
+def _open_sqlite(path: Path, options: dict[str, Any]) -> BaseBackend:
+    """SQLite, read from whichever thread of DuckDB asks for the next rows."""
+    import sqlite3
+
+    import ibis
+
+    kinds = options.pop("type_map", None)
+    connection = sqlite3.connect(path, check_same_thread=False, **{"timeout": 30, **options})
+    return ibis.sqlite.from_connection(connection, type_map=kinds)
+
+
+def _open_duckdb(url: str, options: dict[str, Any]) -> BaseBackend:
     """DuckDB wants all connections of one process to a file opened alike."""
     import duckdb
     import ibis
