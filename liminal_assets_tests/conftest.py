@@ -12,6 +12,8 @@ from liminal_assets.language.loading import Project
 from liminal_assets.storage.locks import file_lock
 from liminal_assets.storage.tracking import tracking_client
 
+pytest_plugins = ["liminal_assets_tests.champions"]
+
 
 @pytest.fixture(scope="session")
 def mlflow_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:

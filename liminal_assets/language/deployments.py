@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from liminal_assets.language.base import Block, Duration, Name, Spec, one_of_keys
 
-__all__ = ["Batch", "BatchTarget", "Deployment", "Rollout", "Serve"]
+__all__ = ["TARGETS", "Batch", "BatchTarget", "Deployment", "Rollout", "Serve"]
+
+TARGETS = "liminal_assets.targets"
+"""The entry-point group of deployment targets."""
 
 
 class Serve(Spec):
@@ -20,9 +24,13 @@ class Serve(Spec):
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """0: any free port."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Processes that share the port."""
+    reload_every: Duration = timedelta(seconds=2)
+    """How often the server looks whether another version became champion."""
     max_rows: Annotated[int, Field(ge=1)] = 10_000
     """The most rows that one request may carry."""
     max_body_mb: Annotated[float, Field(gt=0)] = 16.0
+    """The largest body that a request may have."""
     log_predictions: bool = True
     """Append every answered row to the prediction log, which monitors read."""
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from liminal_assets.language.datasets import Dataset
+from liminal_assets.language.deployments import TARGETS
 from liminal_assets.language.diagnostics import Diagnostic, did_you_mean
 from liminal_assets.language.environments import BLOCK_KEYS
+from liminal_assets.language.partitions import partitions_of
 
 if TYPE_CHECKING:
     from liminal_assets.language.base import Spec
@@ -29,6 +32,7 @@ def check_references(
     return [
         *_duplicates(project),
         *_references(project, unusable or {}),
+        *_targets(project),
         *_cycles(project),
     ]
 
@@ -110,6 +114,28 @@ def _references(project: Project, unusable: Mapping[str, AbstractSet[str]]) -> I
     for schedule in spec.schedules:
         for name in schedule.refresh:
             yield from check(name, everything, "block", schedule, "refresh")
+
+
+def _targets(project: Project) -> Iterator[Diagnostic]:
+    """Where servers run, and the files of scores."""
+    for block in project.spec.deployments:
+        if block.serve and block.serve.target != "local":
+            known = ["local", *(point.name for point in entry_points(group=TARGETS))]
+            if block.serve.target not in known:
+                yield Diagnostic(
+                    project.locate(block, "serve", "target"),
+                    "unknown-target",
+                    f"no deployment target is called {block.serve.target!r}",
+                    did_you_mean(block.serve.target, known) or f"known: {', '.join(known)}",
+                )
+        file = block.batch.to.file if block.batch and block.batch.to else None
+        if file and file.endswith(".parquet") and partitions_of(project, block):
+            yield Diagnostic(
+                project.locate(block, "batch", "to", "file"),
+                "invalid-value",
+                "it names one file, but there is one per partition",
+                "name a folder",
+            )
 
 
 def _connection_of(project: Project, dataset: Dataset, known: set[str]) -> Iterator[Diagnostic]:

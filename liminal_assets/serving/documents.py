@@ -5,11 +5,9 @@ The page is made here, for the usual one (Swagger UI) loads its parts from the i
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -77,7 +75,7 @@ def _get(summary: str, others: Mapping[str, str] | None = None) -> dict[str, Any
 def _predict(model: ServedModel | None, max_rows: int) -> dict[str, Any]:
     forms: dict[str, Any] = {}
     if model:
-        row = {name: _json(value) for name, value in model.example.items()}
+        row = model.signature.as_json(model.example)
         forms = {
             "records": {"value": {"records": [row]}},
             "columns": {"value": {"columns": {name: [value] for name, value in row.items()}}},
@@ -204,14 +202,6 @@ def _type(said: Field) -> dict[str, Any]:
     return schema
 
 
-def _json(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    return value
-
-
 def _page(document: Mapping[str, Any], model: ServedModel | None) -> str:
     info = document["info"]
     paths = "".join(
@@ -222,7 +212,7 @@ def _page(document: Mapping[str, Any], model: ServedModel | None) -> str:
     )
     known = model.signature.known.values() if model else ()
     fields = "".join(_field_row(said, model) for said in known if model)
-    row = {name: _json(value) for name, value in model.example.items()} if model else {}
+    row = model.signature.as_json(model.example) if model else {}
     example = msgspec.json.format(msgspec.json.encode({"records": [row]}), indent=2).decode()
     return _TEMPLATE.format(
         title=html.escape(info["title"]),

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from liminal_assets.errors import StepError
 from liminal_assets.serving.errors import Problem, RequestError
 from liminal_assets.steps.score import Scorer, Scores, model_errors
-from liminal_assets.steps.signature import Field, Signature
+from liminal_assets.steps.signature import Signature
 
 __all__ = ["PipelinePredictor", "Predictor", "ServedModel"]
 
@@ -79,14 +79,14 @@ class ServedModel:
         """A fitted pipeline that has answered its example.
 
         Args:
-            example: a row with plain values; what it lacks is filled in.
+            example: a row; what it lacks is made up.
 
         Raises:
             StepError: it can't answer.
         """
         predictor = PipelinePredictor(pipeline, signature)
-        shown = {column: _sample(said, example) for column, said in signature.known.items()}
-        columns = {column: [shown[column]] for column in signature.names}
+        row = signature.sample(example)
+        columns = {column: [value] for column, value in row.items()}
         with model_errors():
             scores = predictor(columns, 1)
             started = time.perf_counter()
@@ -100,7 +100,7 @@ class ServedModel:
             signature=signature,
             predictor=predictor,
             run_id=run_id,
-            example=shown,
+            example={**{field.name: None for field in signature.carried}, **row},
             slow=seconds > SLOW_SECONDS,
         )
 
@@ -122,22 +122,3 @@ class ServedModel:
             wrong = [Problem(int(row), "prediction", said) for row in (~finite).nonzero()[0]]
             raise RequestError(422, "no_answer", said, wrong)
         return scores
-
-
-_SAMPLES: Mapping[str, Any] = {
-    "boolean": True,
-    "integer": 1,
-    "long": 1,
-    "float": 1.0,
-    "double": 1.0,
-    "string": "text",
-    "datetime": datetime(2026, 1, 31, 12),
-    "binary": b"bytes",
-    "any": 1,
-}
-
-
-def _sample(said: Field, example: Mapping[str, Any] | None) -> Any:
-    """The example's value of a column; one of its type where there is none."""
-    value = (example or {}).get(said.name)
-    return value if value is not None or not said.required else _SAMPLES[said.type]

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Any
 
-from liminal_assets.errors import StepError
 from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.loading import Project
 from liminal_assets.serving.model import ServedModel
+from liminal_assets.steps.champion import reference_rows
 from liminal_assets.steps.signature import Signature, carried_fields
 from liminal_assets.storage.registry import ModelRegistry
-from liminal_assets.storage.tables import TableStore
 
 __all__ = ["RegistrySource"]
 
@@ -49,7 +46,7 @@ class RegistrySource:
             name=found.name,
             version=str(found.version),
             run_id=found.run_id or None,
-            example=self._example(version, signature),
+            example=self._example(version),
         )
 
     def waiting_for(self) -> str:
@@ -59,31 +56,9 @@ class RegistrySource:
             f"('liminal run'), and this server takes it up"
         )
 
-    def _example(self, version: str, signature: Signature) -> Mapping[str, Any]:
-        """The first reference row without nulls, else the first."""
-        try:
-            table = TableStore(self._project).read(f"{self._model}__reference", [version])
-            rows = table.relation().limit(100).to_arrow_table().to_pylist()
-        except StepError:
-            # an example from the signature serves as well
-            return {}
-        examples = [dict(_plain(row, signature)) for row in rows]
-        whole = (row for row in examples if None not in row.values())
-        return next(whole, examples[0] if examples else {})
-
-
-def _plain(row: Mapping[str, Any], signature: Signature) -> Iterator[tuple[str, Any]]:
-    """The values of a stored row in the types that a request's values are checked to be."""
-    numbers = {"integer": int, "long": int, "float": float, "double": float}
-    for field in signature.fields:
-        value = row.get(field.name)
-        if isinstance(value, float) and math.isnan(value):
-            value = None
-        if value is None:
-            yield field.name, None
-        elif convert := numbers.get(field.type):
-            yield field.name, convert(value)
-        elif field.type == "datetime" and isinstance(value, datetime):
-            yield field.name, value.replace(tzinfo=None)
-        else:
-            yield field.name, str(value) if field.type == "string" else value
+    def _example(self, version: str) -> Mapping[str, Any]:
+        """The first reference row without nulls, else the first; none where none is kept."""
+        relation = reference_rows(self._project, self._model, version)
+        rows = relation.limit(100).to_arrow_table().to_pylist() if relation is not None else []
+        whole = (row for row in rows if None not in row.values())
+        return next(whole, rows[0] if rows else {})

@@ -109,6 +109,13 @@ class Scorer:
         names = self.columns[1:]
         return Scores(labels, {name: probabilities[:, i] for i, name in enumerate(names)})
 
+    def none(self) -> Scores:
+        """The answers to no rows: columns of the right types."""
+        import numpy as np
+
+        labels = getattr(self._final, "classes_", np.empty(0))[:0]
+        return Scores(labels, {name: np.empty(0) for name in self.columns[1:]})
+
     def _labels(self, probabilities: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
         """The labels that probabilities leave no doubt of; None if any is in doubt."""
         largest = probabilities.max(axis=1, keepdims=True)
@@ -172,7 +179,9 @@ class ScoreStream:
         _all_there(signature.names, relation.columns, self._where)
         self._signature = signature
         self._scorer = Scorer(pipeline)
-        self._keep = [name for name in dict.fromkeys(keep) if name in relation.columns]
+        own = {*self._scorer.columns, "model_version", "scored_at"}
+        there = [name for name in dict.fromkeys(keep) if name in relation.columns]
+        self._keep = [name for name in there if name not in own]
         self._version = model_version
         self._chunk_rows = chunk_rows
         self._relation = relation
@@ -207,6 +216,8 @@ class ScoreStream:
             raise
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
         with engine_errors("read the rows to score", **self._where):
             selected = self._relation.select(*self._selected())
             reader = selected.to_arrow_reader(self._chunk_rows)
@@ -220,7 +231,8 @@ class ScoreStream:
                 empty = False
                 yield self._scored(chunk)
         if empty:
-            raise StepError("there are no rows to score", **self._where)
+            schema = selected.limit(0).to_arrow_table().schema
+            yield self._with_answers(pa.RecordBatch.from_pylist([], schema), self._scorer.none())
 
     def _selected(self) -> list[duckdb.Expression]:
         """The inputs in the signature's types, and the kept columns as they are."""
@@ -236,8 +248,6 @@ class ScoreStream:
         return [*inputs, *map(duckdb.ColumnExpression, kept)]
 
     def _scored(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
-        import pyarrow as pa
-
         with model_errors(self._where):
             scores = self._scorer(self._signature.frame_of(chunk))
         finite = scores.finite()
@@ -247,6 +257,11 @@ class ScoreStream:
                 f"{chunk.num_rows} rows",
                 **self._where,
             )
+        return self._with_answers(chunk, scores)
+
+    def _with_answers(self, chunk: pa.RecordBatch, scores: Scores) -> pa.RecordBatch:
+        import pyarrow as pa
+
         names = dict.fromkeys([*self._keep, *self._signature.names])
         columns: dict[str, Any] = {name: chunk.column(name) for name in names}
         columns.update({name: pa.array(values) for name, values in scores.columns.items()})

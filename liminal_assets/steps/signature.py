@@ -6,9 +6,12 @@ one row is answered alike wherever it comes from.
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -155,6 +158,20 @@ class Signature:
                 columns[field.name] = column.to_numpy()
         return self.frame(columns, rows.num_rows)
 
+    def sample(self, row: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """A row of the inputs in Python's types: that of a table, or one made up.
+
+        Args:
+            row: values as Arrow or DuckDB gives them; NaN counts as null. A required column
+                that it lacks is made up.
+        """
+        stored = row or {}
+        return {field.name: _value(field, stored.get(field.name)) for field in self.fields}
+
+    def as_json(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row in Python's types as values that JSON can hold."""
+        return {name: _json(value) for name, value in row.items()}
+
     @cached_property
     def _all_double(self) -> bool:
         return all(field.type == "double" for field in self.fields)
@@ -170,6 +187,42 @@ def _field(column: Mapping[str, Any]) -> Field:
     kind = column.get("type")
     known = kind if kind in get_args(FieldType) else "any"
     return Field(str(column["name"]), known, bool(column.get("required", True)))  # type: ignore[arg-type]
+
+
+_SAMPLES: Mapping[FieldType, Any] = {
+    "boolean": True,
+    "integer": 1,
+    "long": 1,
+    "float": 1.0,
+    "double": 1.0,
+    "string": "text",
+    "datetime": datetime(2026, 1, 31, 12),
+    "binary": b"bytes",
+    "any": 1,
+}
+_PYTHON: Mapping[FieldType, Callable[[Any], Any]] = {
+    "boolean": bool,
+    "integer": int,
+    "long": int,
+    "float": float,
+    "double": float,
+    "string": str,
+}
+
+
+def _value(field: Field, stored: Any) -> Any:
+    if stored is None or (isinstance(stored, float) and math.isnan(stored)):
+        return _SAMPLES[field.type] if field.required else None
+    if field.type == "datetime" and isinstance(stored, datetime):
+        return stored.astimezone(timezone.utc).replace(tzinfo=None) if stored.tzinfo else stored
+    convert = _PYTHON.get(field.type)
+    return convert(stored) if convert else stored
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, date):
+        return value.isoformat()
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
 
 def _array(field: Field, values: Sequence[Any]) -> Any:

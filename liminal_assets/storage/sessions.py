@@ -79,4 +79,6 @@ def _shared(process: int) -> duckdb.DuckDBPyConnection:
 
 def _in_utc(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     connection.execute("SET TimeZone = 'UTC'")
+    # it would be drawn into whatever a command prints
+    connection.execute("SET enable_progress_bar = false")
     return connection

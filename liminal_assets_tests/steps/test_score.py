@@ -184,16 +184,21 @@ def test_a_stream_of_chunks_scores_as_the_pipeline_does_at_once(chunk_rows: int)
             "cannot read the rows to score: .*'x'",
             id="types",
         ),
-        pytest.param(
-            "SELECT 1.0 AS whole, 1.0 AS half, 'a' AS word, true AS even, 1 AS price LIMIT 0",
-            "there are no rows to score",
-            id="no rows",
-        ),
     ],
 )  # fmt: skip
 def test_rows_that_cannot_be_scored_are_one_clear_message(sql: str, message: str) -> None:
     with pytest.raises(la.StepError, match=message):
         ScoreStream(mixed_pipeline(), SIGNATURE, duckdb.connect().sql(sql)).reader().read_all()
+
+
+def test_no_rows_have_no_answers_of_the_same_types() -> None:
+    pipeline = mixed_pipeline()
+    some, none = (
+        ScoreStream(pipeline, SIGNATURE, mixed(rows), keep=["id"]).reader().read_all()
+        for rows in (10, 0)
+    )
+    assert none.num_rows == 0
+    assert none.schema == some.schema
 
 
 def test_what_stops_a_stream_in_its_middle_is_told_by_check() -> None:

@@ -1,0 +1,69 @@
+"""``liminal serve``: a deployment's model server in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from liminal_assets.cli.options import open_project, project_options
+from liminal_assets.cli.output import say
+from liminal_assets.language.deployments import Deployment
+from liminal_assets.language.diagnostics import did_you_mean
+from liminal_assets.language.loading import Project
+
+__all__ = ["command", "deployment_of"]
+
+
+@click.command("serve")
+@project_options
+@click.argument("deployment")
+@click.option("--host", metavar="ADDRESS", help="Default: as the deployment says.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Default: as the deployment says; 0 takes a free one.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    help="Processes that share the port. Default: as the deployment says.",
+)
+def command(
+    project: Path,
+    env: str | None,
+    deployment: str,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+) -> None:
+    """Serve the champion of DEPLOYMENT until Ctrl-C.
+
+    It starts without a champion too, and takes up whichever version is promoted while it runs.
+    SIGTERM lets requests under way finish and writes the prediction log before it ends.
+    """
+    opened = open_project(project, env)
+    block = deployment_of(opened, deployment)
+    from liminal_assets.serving.server import serve
+
+    def listening(url: str) -> None:
+        say(f"{block.name} listens at {url}/predict, its documentation is {url}/docs")
+        say("Ctrl-C stops it")
+
+    serve(opened, block, host=host, port=port, workers=workers, on_listening=listening)
+
+
+def deployment_of(project: Project, name: str) -> Deployment:
+    """The deployment of that name.
+
+    Raises:
+        click.BadParameter: there is none.
+    """
+    known = {block.deployment: block for block in project.spec.deployments}
+    if name not in known:
+        hint = did_you_mean(name, known)
+        raise click.BadParameter(
+            f"no deployment is called {name!r}" + (f" ({hint})" if hint else ""),
+            param_hint="DEPLOYMENT",
+        )
+    return known[name]

@@ -1,0 +1,95 @@
+"""A port of one's own, or one sentence about who has it."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from liminal_assets.errors import StepError
+from liminal_assets.language.diagnostics import Location
+
+__all__ = ["bound_socket", "holder_of"]
+
+
+@contextmanager
+def bound_socket(
+    host: str, port: int, *, location: Location | None = None
+) -> Iterator[socket.socket]:
+    """A listening socket, closed at the end of the block.
+
+    Args:
+        host: an address or a name of this machine.
+        port: 0 takes a free one.
+        location: where the port was asked for.
+
+    Raises:
+        StepError: another process has the port, or it may not be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    with bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((host, port))
+            bound.listen(2048)
+        except OSError as error:
+            raise _refused(error, host, port, location) from None
+        bound.setblocking(False)
+        bound.set_inheritable(True)
+        yield bound
+
+
+def _refused(error: OSError, host: str, port: int, location: Location | None) -> StepError:
+    if error.errno == errno.EADDRINUSE:
+        holder = holder_of(port)
+        by = f" by {holder[1]} (process {holder[0]})" if holder else " by another process"
+        stop = f"stop it (kill {holder[0]}), or choose" if holder else "choose"
+        return StepError(
+            f"port {port} of {host} is taken{by}",
+            location=location,
+            hint=f"{stop} another port with --port; 0 takes a free one",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        hint = "ports below 1024 are for the system; choose another with --port"
+        return StepError(f"port {port} of {host} isn't allowed", location=location, hint=hint)
+    reason = error.strerror or str(error)
+    return StepError(
+        f"cannot listen on {host}:{port}: {reason}",
+        location=location,
+        hint="--host names an address of this machine, such as 127.0.0.1 or 0.0.0.0",
+    )
+
+
+def holder_of(port: int) -> tuple[int, str] | None:
+    """The process that listens on a port, and its command; None where the system won't tell."""
+    wanted = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
+    if not wanted:
+        return None
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            links = {str(link.readlink()) for link in (process / "fd").iterdir()}
+            if links & wanted:
+                command = (process / "cmdline").read_bytes().split(b"\0")
+                shown = b" ".join(command).decode(errors="replace").strip()
+                return int(process.name), shown[:80]
+        except OSError:
+            # gone meanwhile, or another user's
+            continue
+    return None
+
+
+def _listening_inodes(port: int) -> set[str]:
+    """The sockets in state LISTEN of Linux's tables, by inode."""
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        path = Path(table)
+        if not path.exists():
+            continue
+        for line in path.read_text().splitlines()[1:]:
+            columns = line.split()
+            if columns[3] == "0A" and int(columns[1].rpartition(":")[2], 16) == port:
+                inodes.add(columns[9])
+    return inodes

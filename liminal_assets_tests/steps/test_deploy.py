@@ -1,0 +1,169 @@
+"""Deploy: the real server, started, compared with the registry, stopped; the journal knows it."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+import liminal_assets as la
+from liminal_assets.steps import deploy as steps
+from liminal_assets.steps.deploy import Deployed, deploy
+from liminal_assets.steps.score import Scorer
+from liminal_assets.steps.trial import server_on_trial
+from liminal_assets.storage.journal import Journal
+from liminal_assets_tests.champions import INPUTS, Shop
+
+
+def processes() -> set[str]:
+    """The model servers that run below this process."""
+    found = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as command, open(f"/proc/{pid}/stat") as stat:
+                parent = stat.read().rpartition(")")[2].split()[1]
+                if b"liminal_assets.serving" in command.read() and parent == str(os.getpid()):
+                    found.add(pid)
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.slow
+def test_a_deployment_proves_that_its_server_answers_as_the_registry_does(shop: Shop) -> None:
+    champion = shop.registry.champion("late")
+    assert champion
+    deployed = deploy(shop.project, "late_api")
+    row = shop.store.read("late__reference", ["1"]).to("pandas").head(1)
+    scores = Scorer(shop.pipeline(champion))(row[INPUTS])
+    answer = deployed.evidence["first_prediction"]
+    assert answer["prediction"] == scores.prediction[0]
+    assert answer["probability"] == scores.probabilities["probability"][0]
+    assert deployed.evidence["latency_p50_ms"] > 0
+    assert not processes()
+    assert not (shop.project.state / "data/shop/late_api__predictions").exists()
+
+    journal = Journal(shop.project, "late_api")
+    (decision,) = journal.decisions()
+    assert (decision.action, decision.champion, decision.previous) == ("deploy", 1, None)
+    assert decision.evidence["mlflow_run"] == champion.run_id
+    assert json.dumps(decision.evidence["first_prediction"])
+
+
+def test_the_journal_of_a_deployment_says_which_version_was_live_when(shop: Shop) -> None:
+    block = shop.project.spec.deployments[0]
+    first = shop.registry.champion("late")
+    second = shop.register()
+    assert first
+    for version in (first, first, second, second, first):
+        steps.record_live(shop.project, block, version, {})
+    decisions = Journal(shop.project, "late_api").decisions()
+    assert [(one.previous, one.champion) for one in decisions] == [(None, 1), (1, 2), (2, 1)]
+
+
+def test_a_model_without_a_champion_is_not_deployed(shop: Shop) -> None:
+    other = la.Project.of(
+        "shop",
+        shop.project.root,
+        check=False,
+        deployments=[{"deployment": "new_api", "model": "new", "serve": {}}],
+    )
+    with pytest.raises(la.StepError, match="new has no champion yet") as raised:
+        deploy(other, "new_api")
+    assert "new__champion" in str(raised.value.hint)
+
+
+def test_an_unknown_deployment_is_named(shop: Shop) -> None:
+    with pytest.raises(la.StepError, match="no deployment is called 'late_apy'"):
+        deploy(shop.project, "late_apy")
+
+
+@pytest.mark.parametrize("strategy", ["canary", "shadow"])
+def test_a_rollout_that_nothing_can_do_is_refused_at_its_line(shop: Shop, strategy: str) -> None:
+    changed = shop.rewritten(
+        "serve: {port: 0, reload_every: 200ms}",
+        f"serve: {{port: 0}}\n    rollout: {{strategy: {strategy}}}",
+    )
+    with pytest.raises(la.StepError, match=f"a {strategy} rollout needs") as raised:
+        deploy(changed.project, "late_api")
+    assert raised.value.location
+    line = changed.project.file.read_text().splitlines()[raised.value.location.line - 1]
+    assert "strategy" in line
+
+
+@pytest.mark.slow
+def test_a_server_that_answers_differently_is_not_deployed(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wrong(Scorer):
+        def __call__(self, frame: Any) -> Any:
+            scores = super().__call__(frame)
+            scores.probabilities["probability"][:] += 1e-6
+            return scores
+
+    monkeypatch.setattr(steps, "Scorer", Wrong)
+    with pytest.raises(la.StepError, match=r"the server's probability is .*, the registry's"):
+        deploy(shop.project, "late_api")
+    assert Journal(shop.project, "late_api").decisions() == []
+    assert not processes()
+
+
+@pytest.mark.slow
+def test_a_server_that_does_not_get_ready_says_why(shop: Shop) -> None:
+    champion = shop.registry.champion("late")
+    assert champion
+    block = shop.project.spec.deployments[0]
+    with open(champion.folder() / "MLmodel", "a") as file:
+        file.write("# changed\n")
+    try:
+        with (
+            pytest.raises(la.StepError, match="aren't those that were registered"),
+            server_on_trial(shop.project, block),
+        ):
+            pytest.fail("it must not get ready")
+    finally:
+        path = champion.folder() / "MLmodel"
+        path.write_text(path.read_text().replace("# changed\n", ""))
+    assert not processes()
+
+
+class Recorder:
+    """A target of a plugin."""
+
+    def deploy(self, project: Any, deployment: Any, version: Any) -> Deployed:
+        return Deployed(version, "https://elsewhere/predict", {"replicas": 2})
+
+
+class Unloadable(EntryPoint):
+    def load(self) -> Any:
+        raise ImportError("no module named cloud")
+
+
+@pytest.mark.parametrize("installed", ["works", "breaks"])
+def test_other_targets_are_plugins(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, installed: str
+) -> None:
+    kind = EntryPoint if installed == "works" else Unloadable
+    point = kind("cloud", f"{__name__}:Recorder", "liminal_assets.targets")
+    monkeypatch.setattr("liminal_assets.language.references.entry_points", lambda group: [point])
+    monkeypatch.setattr(steps, "entry_points", lambda group: [point])
+    changed = shop.rewritten("serve: {port: 0,", "serve: {target: cloud, port: 0,")
+    if installed == "breaks":
+        with pytest.raises(la.StepError, match="'cloud' can't be loaded: ImportError"):
+            deploy(changed.project, "late_api")
+        return
+    assert deploy(changed.project, "late_api").endpoint == "https://elsewhere/predict"
+    (decision,) = Journal(shop.project, "late_api").decisions()
+    assert decision.evidence["replicas"] == 2
+
+
+def test_an_unknown_target_is_a_mistake_at_its_line(shop: Shop) -> None:
+    with pytest.raises(la.InvalidProjectError) as raised:
+        shop.rewritten("serve: {port: 0,", "serve: {target: locel, port: 0,")
+    (mistake,) = raised.value.diagnostics
+    assert mistake.code == "unknown-target"
+    assert mistake.hint == "did you mean 'local'?"
+    assert mistake.location.line == 19
