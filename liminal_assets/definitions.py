@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from liminal_assets.execution.threads import let_idle_threads_sleep
 from liminal_assets.factories.build import build_definitions
 from liminal_assets.language.diagnostics import Diagnostic, InvalidProjectError, Location
 from liminal_assets.language.loading import Project, find_projects, load_project
@@ -60,4 +61,5 @@ def _definitions() -> dg.Definitions:
     return dg.Definitions.merge(*(build_definitions(project) for project in load_projects(paths)))
 
 
+let_idle_threads_sleep()
 defs = _definitions()

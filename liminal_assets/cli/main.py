@@ -11,6 +11,7 @@ import click
 
 from liminal_assets.cli.output import complain, print_diagnostics
 from liminal_assets.errors import StepError
+from liminal_assets.execution.threads import let_idle_threads_sleep
 from liminal_assets.language.diagnostics import InvalidProjectError
 
 __all__ = ["DONE", "FAILED", "INTERRUPTED", "WRONG_INPUT", "cli", "main"]
@@ -85,6 +86,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command and leaves with its exit code; what is the user's to mend is one message."""
+    let_idle_threads_sleep()
     try:
         sys.exit(_run(arguments))
     except BrokenPipeError:
