@@ -181,9 +181,10 @@ class Alert(Spec):
 
     alert: Name
     webhook: Annotated[str | None, Field(repr=False)] = None
-    """A URL that gets the alert as JSON by POST."""
+    """A URL that gets the alert as JSON by POST. Empty, as where an environment variable has no
+    value, nothing is sent."""
     slack: Annotated[str | None, Field(repr=False)] = None
-    """A Slack incoming-webhook URL."""
+    """A Slack incoming-webhook URL. Empty: nothing is sent."""
     email: Email | None = None
     plugin: str | None = None
     """The name of an installed alert channel."""
@@ -203,9 +204,14 @@ class Alert(Spec):
         one_of_keys(self, "webhook", "slack", "email", "plugin")
         for key in ("webhook", "slack"):
             url = getattr(self, key)
-            if url is not None and not url.startswith(("http://", "https://")):
+            if url and not url.startswith(("http://", "https://")):
                 raise ValueError(f"{key!r} must be a URL that begins with https://")
         return self
+
+    @property
+    def off(self) -> bool:
+        """Whether it sends nothing, for its URL is empty."""
+        return "" in (self.webhook, self.slack)
 
 
 class Schedule(Spec):
