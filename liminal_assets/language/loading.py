@@ -249,12 +249,10 @@ def examine_project(
     else:
         project = Project(spec, file, environment, document)
         found = check_references(project)
-    # what a placeholder without a value leads to is no mistake of its own
-    unresolved = {m.location for m in mistakes if m.code in _OF_VARIABLES}
-    return project, [*mistakes, *(m for m in found if m.location not in unresolved)]
-
-
-_OF_VARIABLES = frozenset({"unresolved-variable", "variable-cycle"})
+    # what a placeholder without a value, or a value that can't be read, leads to is no mistake
+    # of its own
+    places = {mistake.location for mistake in mistakes}
+    return project, [*mistakes, *(m for m in found if m.location not in places)]
 
 
 def resolve_document(

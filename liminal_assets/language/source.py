@@ -93,8 +93,8 @@ def read_document(path: Path, *, text: str | None = None) -> tuple[LocatedDict, 
 
 
 _DEEPEST = 200
-_LARGEST = 2_000_000
-"""The most values that a file may hold once its aliases are written out."""
+_MOST_COPIES = 200_000
+"""The most values that a file's aliases may repeat."""
 
 
 def _too_deep(text: str) -> int | None:
@@ -171,13 +171,16 @@ class _Reader:
         self.file = file
         self.diagnostics: list[Diagnostic] = []
         self._open: set[int] = set()
-        self._count = 0
+        self._seen: set[int] = set()
+        self._copies = 0
 
     def read(self, node: Any) -> Any:
-        self._count += 1
-        if self._count > _LARGEST:
-            at = self._at(node)
-            raise InvalidProjectError.at(at, "yaml", "aliases make the file too large")
+        if id(node) in self._seen:
+            self._copies += 1
+            if self._copies > _MOST_COPIES:
+                at = self._at(node)
+                raise InvalidProjectError.at(at, "yaml", "aliases make the file too large")
+        self._seen.add(id(node))
         if id(node) in self._open:
             self._wrong(node, "yaml", "an alias contains itself")
             return None
