@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from liminal_assets.errors import StepError
@@ -69,16 +69,20 @@ def holder_of(port: int) -> tuple[int, str] | None:
     if not wanted:
         return None
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            links = {str(link.readlink()) for link in (process / "fd").iterdir()}
-            if links & wanted:
-                command = (process / "cmdline").read_bytes().split(b"\0")
-                shown = b" ".join(command).decode(errors="replace").strip()
-                return int(process.name), shown[:80]
-        except OSError:
-            # gone meanwhile, or another user's
-            continue
+        if wanted & set(_open_files(process)):
+            with suppress(OSError):
+                command = (process / "cmdline").read_bytes().replace(b"\0", b" ")
+                return int(process.name), command.decode(errors="replace").strip()[:80]
     return None
+
+
+def _open_files(process: Path) -> Iterator[str]:
+    """What a process has open; nothing of another user's, or of one that is gone."""
+    with suppress(OSError):
+        for link in (process / "fd").iterdir():
+            # among them the one that reads this folder, gone by now
+            with suppress(OSError):
+                yield str(link.readlink())
 
 
 def _listening_inodes(port: int) -> set[str]:

@@ -1,0 +1,146 @@
+"""``liminal serve``: the champion in the foreground, whichever that is."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from liminal_assets.serving.port import bound_socket
+from liminal_assets.steps.score import Scorer
+from liminal_assets.storage.predictions import PredictionLog
+from liminal_assets.storage.tracking import tracking_client
+from liminal_assets_tests.champions import INPUTS, Shop, flights
+from liminal_assets_tests.cli.test_predict import run
+
+
+@contextmanager
+def serving(shop: Shop, *options: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    command = [sys.executable, "-m", "liminal_assets.cli.main", "serve", "late_api", *options]
+    with subprocess.Popen(
+        command,
+        cwd=shop.project.root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    ) as process:
+        try:
+            assert process.stdout
+            found = re.search(r"http://[\d.:]+", process.stdout.readline())
+            assert found
+            with httpx.Client(base_url=found[0], timeout=60) as client:
+                yield process, client
+        finally:
+            process.kill()
+
+
+def until(done: Callable[[], Any], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "it takes too long"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_promotion_swaps_the_version_under_load_and_every_answer_is_logged(shop: Shop) -> None:
+    rows = flights(8, seed=4)
+    asked = rows[[*INPUTS, "flight_id"]].astype(object)
+    records = asked.where(asked.notna(), None).to_dict("records")
+    expected = {}
+    for version in (shop.registry.champion("late"), shop.register(promote=False)):
+        assert version
+        scores = Scorer(shop.pipeline(version))(rows[INPUTS])
+        expected[str(version.version)] = scores.probabilities["probability"].tolist()
+    seen: list[httpx.Response] = []
+    over = threading.Event()
+    with serving(shop) as (process, client):
+        until(lambda: client.get("/readyz").status_code == 200)
+
+        def ask() -> None:
+            while not over.is_set():
+                seen.append(client.post("/predict", json=records))
+
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        until(lambda: len(seen) > 20)
+        shop.registry.promote("late", 2)
+        until(lambda: seen[-1].headers["x-model-version"] == "2")
+        # and back again
+        shop.registry.rollback("late")
+        until(lambda: seen[-1].headers["x-model-version"] == "1")
+        over.set()
+        for thread in threads:
+            thread.join()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    ids = set()
+    for response in seen:
+        assert response.status_code == 200
+        said = response.json()
+        answered = [row["probability"] for row in said["predictions"]]
+        assert answered == expected[said["model_version"]]
+        ids |= {row["prediction_id"] for row in said["predictions"]}
+    logged = PredictionLog(shop.project, "late_api").read().to("arrow")
+    assert set(logged["prediction_id"].to_pylist()) == ids
+    assert set(logged["model_version"].to_pylist()) == {"1", "2"}
+    assert set(logged["flight_id"].to_pylist()) == set(rows["flight_id"])
+
+
+@pytest.mark.slow
+def test_without_a_champion_it_starts_and_says_what_is_missing(shop: Shop) -> None:
+    tracking_client(shop.project).delete_registered_model_alias("shop.late", "champion")
+    with serving(shop, "--workers", "2") as (process, client):
+        until(lambda: _problem(client).startswith("late has no champion yet"))
+        assert client.get("/readyz").status_code == 503
+        shop.registry.promote("late", 1)
+        until(lambda: client.get("/readyz").status_code == 200)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+
+
+def _problem(client: httpx.Client) -> str:
+    return str(client.get("/readyz").json()["problem"] or "")
+
+
+def test_a_taken_port_ends_with_one_message(shop: Shop, capfd: pytest.CaptureFixture[str]) -> None:
+    with bound_socket("127.0.0.1", 0) as bound:
+        port = bound.getsockname()[1]
+        code = run("serve", "late_api", "--project", shop.project.root, "--port", port)
+    assert code == 1
+    said = capfd.readouterr().err
+    assert f"port {port} of 127.0.0.1 is taken by" in said
+    assert f"kill {os.getpid()}" in said
+
+
+@pytest.mark.parametrize(
+    ("deployment", "code", "message"),
+    [
+        ("late_scores", 1, "late_scores is no server: it scores in batches"),
+        ("late_apy", 2, "did you mean 'late_api'?"),
+    ],
+)
+def test_what_cannot_be_served_is_told(
+    shop: Shop, capfd: pytest.CaptureFixture[str], deployment: str, code: int, message: str
+) -> None:
+    assert run("serve", deployment, "--project", shop.project.root) == code
+    assert message in " ".join(capfd.readouterr().err.split())
+
+
+def test_a_rollout_that_the_server_cannot_do_is_refused(
+    shop: Shop, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shop.rewritten("serve: {port: 0,", "rollout: {strategy: canary}\n    serve: {port: 0,")
+    assert run("serve", "late_api", "--project", shop.project.root) == 1
+    assert "a canary rollout needs a server" in capfd.readouterr().err
