@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -18,26 +17,33 @@ from liminal_assets.factories.common import (
     spec_of,
     step_asset,
 )
-from liminal_assets.factories.reports import check_result, check_spec, metadata_of
-from liminal_assets.factories.tracking import ModelTracking, dagster_url, tracking_resource
+from liminal_assets.factories.evaluations import evaluation_asset
+from liminal_assets.factories.reports import metadata_of
+from liminal_assets.factories.tracking import (
+    RUN_TAG,
+    ModelTracking,
+    TrackingResource,
+    actor_of,
+    candidate_version,
+    cause_of,
+    functions_of,
+    reference_table,
+    tracking_resource,
+)
 from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Model
-from liminal_assets.steps.report import Outcome, Records
-from liminal_assets.steps.rules import rule_names, rule_sentence
+from liminal_assets.steps.report import Records
 
 if TYPE_CHECKING:
     from liminal_assets.steps.train import Trained
     from liminal_assets.storage.registry import ModelVersion
 
-__all__ = ["UNTIL_TAG", "model_assets", "reference_table", "until_of"]
+__all__ = ["UNTIL_TAG", "model_assets", "until_of"]
 
 UNTIL_TAG = "liminal/until"
 """Tag of a run: the last partition that a model may learn from."""
 
 _PARTITION_TAGS = ("dagster/asset_partition_range_end", "dagster/partition")
-_RUN_TAG = "liminal.dagster_run"
-
-_Resource = tuple[str, dg.ResourceDefinition]
 
 
 def model_assets(
@@ -65,14 +71,9 @@ def model_assets(
     resource = tracking_resource(owner, model)
     return [
         _candidate(owner, model, resource),
-        _evaluation(owner, model, resource),
+        evaluation_asset(owner, model, resource),
         _champion(owner, model),
     ]
-
-
-def reference_table(model: str) -> str:
-    """The table of held-out rows and answers; a partition per version."""
-    return f"{model}__reference"
 
 
 def until_of(tags: Mapping[str, str]) -> str | None:
@@ -80,8 +81,8 @@ def until_of(tags: Mapping[str, str]) -> str | None:
     return next((tags[tag] for tag in (UNTIL_TAG, *_PARTITION_TAGS) if tags.get(tag)), None)
 
 
-def _candidate(project: Project, model: Model, resource: _Resource) -> dg.AssetsDefinition:
-    functions = _functions(model)
+def _candidate(project: Project, model: Model, resource: TrackingResource) -> dg.AssetsDefinition:
+    functions = functions_of(model)
     spec = asset_spec(
         project,
         model,
@@ -127,8 +128,8 @@ def _train(
             "liminal.code_version": code_version,
             "liminal.data_version": rows.version,
             "liminal.trained_until": until or (partitions[-1] if partitions else ""),
-            _RUN_TAG: context.run_id,
-            **_cause(context.run.tags),
+            RUN_TAG: context.run_id,
+            **cause_of(context.run.tags),
             **({"mlflow.source.git.commit": commit} if commit else {}),
         }
         started = time.perf_counter()
@@ -197,132 +198,6 @@ def _told(trained: Trained) -> dict[str, Any]:
     return told
 
 
-def _evaluation(project: Project, model: Model, resource: _Resource) -> dg.AssetsDefinition:
-    name = f"{model.model}__evaluation"
-    spec = asset_spec(
-        project,
-        model,
-        name,
-        group="evaluate",
-        deps=[model.model],
-        kinds=["scikitlearn", "mlflow"],
-        functions=_functions(model),
-        description=f"How good the newest candidate of {model.model} is on rows held out, and "
-        "whether it may be deployed.",
-    )
-    checks = [
-        check_spec(project, name, check, description=rule_sentence(rule))
-        for check, rule in rule_names(model)
-    ]
-
-    def step(context: dg.AssetExecutionContext) -> StepEvents:
-        tracking: ModelTracking = getattr(context.resources, resource[0])
-        yield from _judge(project, model, context, tracking)
-
-    return step_asset(
-        project, model, step, specs=[spec], checks=checks, resource_defs=dict([resource])
-    )
-
-
-def _judge(
-    project: Project, model: Model, context: dg.AssetExecutionContext, tracking: ModelTracking
-) -> StepEvents:
-    from liminal_assets.steps.evaluate import evaluate
-    from liminal_assets.steps.record import candidate_of, log_evaluation
-    from liminal_assets.steps.validate import reasons, validate
-    from liminal_assets.storage.registry import ModelRegistry
-    from liminal_assets.storage.tables import TableStore
-
-    name = f"{model.model}__evaluation"
-    registry = ModelRegistry(project)
-    version = _candidate_version(registry.versions(model.model), context.run_id, model, project)
-    champion = registry.champion(model.model)
-    if champion and champion.version == version.version:
-        # evaluated anew: it competes with the one that it replaced, or none
-        champion = None
-    with tracking.run(context) as run:
-        pipeline = registry.load(version)
-        reference = TableStore(project).read(reference_table(model.model), [version.partition])
-        candidate, sample = candidate_of(project, model, version, pipeline, reference.to("pandas"))
-        evaluation = evaluate(candidate, project=project)
-        outcomes = validate(
-            candidate,
-            evaluation,
-            champion=registry.load(champion) if champion and _compares(model) else None,
-            champion_name=f"version {champion.version}" if champion else "",
-            reload=lambda: registry.load(version),
-            sample=sample,
-            project=project,
-        )
-        log_evaluation(project, version, evaluation, outcomes)
-        failed = reasons(outcomes)
-        evidence = _evidence(evaluation.metrics, outcomes, context, version)
-        if failed:
-            registry.reject(version, failed, evidence=evidence, actor=_actor(context))
-            run.status = "FAILED"
-        else:
-            registry.accept(version)
-    for outcome in outcomes:
-        yield check_result(project, name, outcome)
-    yield dg.MaterializeResult(
-        asset_key=asset_key(project, name),
-        data_version=dg.DataVersion(f"{version.digest}-{_digest(failed)}"),
-        metadata=metadata_of(
-            {
-                **evaluation.metadata(),
-                "version": version.version,
-                "champion": champion.version if champion else None,
-                "validation": "failed" if failed else "passed",
-                "reasons": failed or None,
-                "mlflow_run": dg.MetadataValue.url(run.url),
-            }
-        ),
-    )
-    if failed:
-        raise _rejected(project, model, version, champion, outcomes)
-
-
-def _candidate_version(
-    versions: Sequence[ModelVersion], run_id: str, model: Model, project: Project
-) -> ModelVersion:
-    """The version that this run made, else the newest candidate."""
-    made = [version for version in versions if version.tags.get(_RUN_TAG) == run_id]
-    newest = [version for version in versions if "challenger" in version.aliases]
-    for found in (made, newest):
-        if found:
-            return found[-1]
-    raise StepError(
-        f"{model.model} has no candidate yet",
-        location=project.locate(model),
-        hint=f"materialise {model.model} first",
-    )
-
-
-def _compares(model: Model) -> bool:
-    return any(rule.beats_champion_by is not None for rule in model.validate_)
-
-
-def _rejected(
-    project: Project,
-    model: Model,
-    version: ModelVersion,
-    champion: ModelVersion | None,
-    outcomes: Sequence[Outcome],
-) -> StepError:
-    """Why the run stops here, in one message."""
-    failing = [outcome for outcome in outcomes if outcome.blocks]
-    said = "; ".join(f"{outcome.description}" for outcome in failing)
-    stays = f"version {champion.version} stays" if champion else "there is no champion yet"
-    names = [name for name, _ in rule_names(model)]
-    index = names.index(failing[0].name)
-    return StepError(
-        f"version {version.version} of {model.model} did not pass {len(failing)} of "
-        f"{len(outcomes)} rules and is not deployed: {said}",
-        location=project.locate(model, "validate", index),
-        hint=f"{stays}; the candidate is kept in MLflow with its report",
-    )
-
-
 def _champion(project: Project, model: Model) -> dg.AssetsDefinition:
     name = f"{model.model}__champion"
     spec = asset_spec(
@@ -348,7 +223,7 @@ def _promote(
 
     registry = ModelRegistry(project)
     versions = registry.versions(model.model)
-    candidate = _candidate_version(versions, context.run_id, model, project)
+    candidate = candidate_version(versions, context.run_id, model, project)
     before = registry.champion(model.model)
     if candidate.validated:
         reason = _promotion_reason(model, candidate, context)
@@ -360,9 +235,9 @@ def _promote(
                 "metrics": dict(candidate.metrics),
                 "mlflow_run": candidate.run_id,
                 "dagster_run": context.run_id,
-                **_cause(context.run.tags),
+                **cause_of(context.run.tags),
             },
-            _actor(context),
+            actor_of(context),
         )
     elif before is None or candidate.validated is None:
         raise _not_validated(project, model, candidate)
@@ -414,57 +289,7 @@ def _promotion_reason(
     return f"version {candidate.version} {passed if rules else 'has no rules to pass'}{because}"
 
 
-def _evidence(
-    metrics: Mapping[str, float],
-    outcomes: Sequence[Outcome],
-    context: dg.AssetExecutionContext,
-    version: ModelVersion,
-) -> dict[str, Any]:
-    return {
-        "metrics": dict(metrics),
-        "rules": [
-            {"rule": outcome.name, "passed": outcome.passed, "said": outcome.description}
-            for outcome in outcomes
-        ],
-        "mlflow_run": version.run_id,
-        "dagster_run": context.run_id,
-        "dagster_url": dagster_url(context.run_id),
-    }
-
-
-def _cause(tags: Mapping[str, str]) -> dict[str, str]:
-    """What asked for this run: the tags of the sensor or schedule."""
-    own = ("liminal/project", "liminal/block")
-    others = ("dagster/sensor_name", "dagster/schedule_name")
-    return {
-        name.replace("/", "."): value
-        for name, value in tags.items()
-        if name in others or (name.startswith("liminal/") and name not in own)
-    }
-
-
-def _actor(context: dg.AssetExecutionContext) -> str:
-    """Who or what started the run."""
-    tags = context.run.tags
-    for tag, kind in (("dagster/sensor_name", "sensor"), ("dagster/schedule_name", "schedule")):
-        if name := tags.get(tag):
-            return f"{kind} {name}"
-    return f"Dagster run {context.run_id[:8]}"
-
-
-def _functions(model: Model) -> list[str]:
-    """The user code that the model depends on."""
-    if model.python:
-        return [model.python]
-    module, _, name = (model.estimator or "").rpartition(".")
-    return [f"{module}:{name}"] if module else []
-
-
 def _described(model: Model) -> str:
     said = model.estimator or model.python or ""
     name = said.rpartition(".")[2] if model.estimator else said
     return f"{name} that predicts `{model.target}` from {model.features}."
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8] if text else "passed"

@@ -67,9 +67,10 @@ class InvalidProjectError(Exception):
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """A hint that names the closest known word, or the few words there are."""
     choices = sorted(set(map(str, known)))
-    close = difflib.get_close_matches(str(word), choices, n=1, cutoff=0.6)
+    lowered = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(str(word).lower(), lowered, n=1, cutoff=0.6)
     if close:
-        return f"did you mean {close[0]!r}?"
+        return f"did you mean {lowered[close[0]]!r}?"
     if choices and len(choices) <= 12:
         return "known: " + ", ".join(choices)
     return None

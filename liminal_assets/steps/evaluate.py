@@ -11,11 +11,12 @@ from liminal_assets.errors import StepError
 from liminal_assets.language.diagnostics import did_you_mean
 from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Model
+from liminal_assets.steps.candidate import Candidate
 from liminal_assets.steps.explain import permutation_importance
 from liminal_assets.steps.metrics import Answers, Metric, measure, standard_errors
 from liminal_assets.steps.plots import evaluation_plots, importance_plot
 from liminal_assets.steps.report import Plot, Records
-from liminal_assets.steps.train import Candidate, metrics_of
+from liminal_assets.steps.train import metrics_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from liminal_assets.steps.candidate import answers_of
 from liminal_assets.steps.metrics import Answers, Metric, Task, measure
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ def permutation_importance(
     """
     import numpy as np
     from sklearn.inspection import permutation_importance as importance_of
-
-    from liminal_assets.steps.train import answers_of
 
     most = max(200, _CELLS // (repeats * max(frame.shape[1], 1)))
     truth = np.asarray(truth)

@@ -14,7 +14,7 @@ from liminal_assets.steps.score import Scorer
 if TYPE_CHECKING:
     import pandas as pd
 
-    from liminal_assets.steps.train import Candidate
+    from liminal_assets.steps.candidate import Candidate
 
 __all__ = ["check_integrity", "integrity_sample"]
 

@@ -20,7 +20,7 @@ from liminal_assets.storage.modules import modules_below, top_imports
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
-    from liminal_assets.steps.train import Candidate
+    from liminal_assets.steps.candidate import Candidate
 
 __all__ = ["Serialization", "code_of", "requirements_of", "serialization_of", "signature_of"]
 

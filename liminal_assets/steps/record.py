@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Model
+from liminal_assets.steps.candidate import Candidate, answers_from
 from liminal_assets.steps.evaluate import Evaluation
 from liminal_assets.steps.integrity import integrity_sample
 from liminal_assets.steps.packaging import (
@@ -30,7 +31,7 @@ from liminal_assets.steps.packaging import (
 )
 from liminal_assets.steps.prepare import Roles
 from liminal_assets.steps.report import Outcome, Plot
-from liminal_assets.steps.train import Candidate, Trained, answers_from
+from liminal_assets.steps.train import Trained
 from liminal_assets.storage.registry import ModelVersion
 from liminal_assets.storage.tracking import (
     import_mlflow,

@@ -12,18 +12,18 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from liminal_assets.errors import StepError
 from liminal_assets.language.diagnostics import Location
 from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Model, Prepare
+from liminal_assets.steps.candidate import Candidate, answer_columns, answers_of
 from liminal_assets.steps.estimators import task_of, unfitted
 from liminal_assets.steps.functions import user_errors
 from liminal_assets.steps.learning import LearningRows, learning_rows, target_values
 from liminal_assets.steps.metrics import (
-    Answers,
     Metric,
     Task,
     UnknownMetricError,
@@ -32,7 +32,6 @@ from liminal_assets.steps.metrics import (
     metric_of,
 )
 from liminal_assets.steps.prepare import (
-    Roles,
     check_inputs,
     check_one_hot,
     pipeline_of,
@@ -48,52 +47,11 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 __all__ = [
-    "Candidate",
     "Trained",
-    "answer_columns",
-    "answers_from",
-    "answers_of",
     "metrics_of",
     "model_spec",
     "train",
 ]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A fitted pipeline and what it answers on rows that it didn't learn from.
-
-    Attributes:
-        model: the block.
-        pipeline: the fitted pipeline; with ``refit`` it learned from the held-out rows too.
-        roles: its input columns, by what happens to them.
-        nullable: the input columns that may be null.
-        task: ``classification`` or ``regression``.
-        classes: the labels, the positive one last of two; none for regression.
-        held_out: the rows held out, every column, the target as it was predicted.
-        answers: what the pipeline, before any refit, says about them.
-        folds: per metric the values of cross-validation.
-    """
-
-    model: Model
-    pipeline: Pipeline
-    roles: Roles
-    nullable: frozenset[str]
-    task: Task
-    classes: tuple[Any, ...]
-    held_out: pd.DataFrame = field(repr=False)
-    answers: Answers = field(repr=False)
-    folds: Mapping[str, Sequence[float]]
-
-    @property
-    def inputs(self) -> pd.DataFrame:
-        """The input columns of the held-out rows."""
-        return self.held_out[list(self.roles.columns)]
-
-    @property
-    def truth(self) -> pd.Series:
-        """The target of the held-out rows."""
-        return self.held_out[self.model.target]
 
 
 @dataclass(frozen=True)
@@ -155,12 +113,23 @@ class _Training:
         self.project, self.model, self.rows = project, model, rows
         self.task = task_of(project, model, unfitted(project, model))
         frame = rows.frame
+        self._check_names()
         self.roles = roles_of(project, model, frame, rows.reserved)
         check_inputs(project, model, frame, self.roles)
         check_one_hot(project, model, frame, self.roles)
         self.target = target_values(project, model, frame[model.target], self.task)
         self.frame = frame.assign(**{model.target: self.target})
         self.splitter = Splitter(project, model, timestamp=rows.timestamp, keys=self._row_keys())
+
+    def _check_names(self) -> None:
+        answers = [n for n in self.rows.frame.columns if str(n) in ("prediction", "probability")]
+        if answers:
+            raise StepError(
+                f"{self.model.features} has a column {answers[0]!r}, which is what the model's "
+                "answer is called",
+                location=self._at("features"),
+                hint="give the column another name in the feature",
+            )
 
     def _row_keys(self) -> tuple[str, ...]:
         return self.rows.reserved if self.rows.keys else ()
@@ -308,61 +277,6 @@ def _nullable(pipeline: Any, frame: pd.DataFrame) -> frozenset[str]:
 
     columns = list(frame.columns)
     return frozenset(columns if takes(columns) else (name for name in columns if takes([name])))
-
-
-def answers_of(pipeline: Any, frame: pd.DataFrame, truth: Any, task: Task) -> Answers:
-    """What a pipeline says about rows, beside the truth."""
-    if task == "regression":
-        return Answers.of(truth, pipeline.predict(frame))
-    probabilities = scores = None
-    if hasattr(pipeline, "predict_proba"):
-        probabilities = pipeline.predict_proba(frame)
-    elif len(pipeline.classes_) == 2 and hasattr(pipeline, "decision_function"):
-        scores = pipeline.decision_function(frame)
-    return Answers.of(
-        truth,
-        pipeline.predict(frame),
-        classes=pipeline.classes_.tolist(),
-        probabilities=probabilities,
-        scores=scores,
-    )
-
-
-def answer_columns(answers: Answers) -> dict[str, Any]:
-    """``prediction``, and ``probability`` of the positive class or ``probability_<class>``."""
-    import numpy as np
-
-    if not answers.classes:
-        return {"prediction": answers.predicted}
-    kind = object if isinstance(answers.classes[0], str) else None
-    labels = np.asarray(answers.classes, dtype=kind)[answers.predicted]
-    columns: dict[str, Any] = {"prediction": labels}
-    if answers.positive is not None:
-        columns["probability"] = answers.positive
-    elif answers.probabilities is not None:
-        for position, label in enumerate(answers.classes):
-            columns[f"probability_{label}"] = answers.probabilities[:, position]
-    return columns
-
-
-def answers_from(frame: pd.DataFrame, target: str, classes: Sequence[Any]) -> Answers:
-    """The answers that :func:`answer_columns` wrote beside the truth."""
-    if not classes:
-        return Answers.of(frame[target], frame["prediction"])
-    probabilities = None
-    if "probability" in frame:
-        import numpy as np
-
-        positive = frame["probability"].to_numpy(dtype=float)
-        probabilities = np.column_stack([1 - positive, positive])
-    elif (columns := [f"probability_{label}" for label in classes]) and set(columns) <= set(frame):
-        probabilities = frame[columns].to_numpy(dtype=float)
-    return Answers.of(
-        frame[target].tolist(),
-        frame["prediction"].tolist(),
-        classes=classes,
-        probabilities=probabilities,
-    )
 
 
 def metrics_of(project: Project, model: Model, task: Task, classes: int) -> list[Metric]:

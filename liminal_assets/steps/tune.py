@@ -222,12 +222,10 @@ def _run_trial(study: Study, trial: Trial, said: Tune, scores: FoldScores) -> No
             if said.prune and trial.should_prune():
                 study.tell(trial, state=TrialState.PRUNED)
                 return
-    except StepError:
-        study.tell(trial, state=TrialState.FAIL)
-        raise
     except Exception as error:
-        # some combinations of parameters don't go together: the search learns to avoid them
-        trial.set_user_attr(_ERROR, f"{type(error).__name__}: {error}")
+        # some combinations of parameters don't go together: the search goes on without them
+        message = getattr(error, "message", f"{type(error).__name__}: {error}")
+        trial.set_user_attr(_ERROR, message)
         study.tell(trial, state=TrialState.FAIL)
     else:
         study.tell(trial, sum(values) / len(values))

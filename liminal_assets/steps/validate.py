@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Rule
+from liminal_assets.steps.candidate import Candidate, answers_of
 from liminal_assets.steps.evaluate import Evaluation, Slice, slices_of
 from liminal_assets.steps.integrity import check_integrity
 from liminal_assets.steps.metrics import Answers, Metric, better_by, measure
 from liminal_assets.steps.report import Outcome, Records
 from liminal_assets.steps.rules import rule_names
-from liminal_assets.steps.train import Candidate, answers_of, metrics_of
+from liminal_assets.steps.train import metrics_of
 
 if TYPE_CHECKING:
     import pandas as pd
