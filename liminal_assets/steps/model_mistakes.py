@@ -114,4 +114,4 @@ def _diagnostic(project: Project, model: Model, code: str, error: StepError) -> 
 
 
 def _said(model: Model) -> str:
-    return (model.estimator or model.python or "").rpartition(".")[2]
+    return model.python or (model.estimator or "").rpartition(".")[2]

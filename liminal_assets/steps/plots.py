@@ -132,7 +132,9 @@ def importance_plot(importance: Sequence[Mapping[str, Any]], metric: str) -> Plo
     """The columns that matter most, and how sure that is."""
     shown = list(importance[:20])[::-1]
     title = f"Permutation importance ({metric})"
-    with Drawing(title, f"loss of {metric} when shuffled", "") as drawing:
+    widest = max((len(str(row["column"])) for row in shown), default=0)
+    left = min(0.55, 0.05 + 0.0175 * widest)
+    with Drawing(title, f"loss of {metric} when shuffled", "", left=left) as drawing:
         drawing.axes.barh(
             [str(row["column"]) for row in shown],
             [row["importance"] for row in shown],
@@ -177,11 +179,15 @@ class Drawing:
 
     plot: Plot
 
-    def __init__(self, title: str, across: str, up: str, *, grid: bool = True) -> None:
+    def __init__(
+        self, title: str, across: str, up: str, *, grid: bool = True, left: float = 0.15
+    ) -> None:
         from matplotlib.figure import Figure
 
         self._title = title
-        self._figure: Figure = Figure(figsize=(4.4, 3.3), dpi=90, layout="tight")
+        self._figure: Figure = Figure(figsize=(4.4, 3.3), dpi=90)
+        # a fixed layout, for finding one draws everything twice
+        self._figure.subplots_adjust(left=left, right=0.97, top=0.9, bottom=0.15)
         self.axes: Axes = self._figure.subplots()
         self.axes.set_title(title, fontsize=10)
         self.axes.set_xlabel(across, fontsize=8)

@@ -89,7 +89,7 @@ def _role(project: Project, model: Model, column: pd.Series) -> str:
         types.is_numeric_dtype(kind) and not types.is_complex_dtype(kind)
     ):
         return "numeric"
-    if isinstance(kind, types.CategoricalDtype) or types.is_string_dtype(kind):
+    if isinstance(kind, types.CategoricalDtype) or str(kind).startswith("string"):
         return "categorical"
     inferred = types.infer_dtype(column, skipna=True)
     if kind.kind == "O" and inferred in ("string", "boolean", "integer", "mixed-integer", "empty"):

@@ -182,7 +182,8 @@ class Splitter:
                 hint="set split: column, or the feature's timestamp",
             )
         values = frame[self._column(frame, self.timestamp)]
-        moments = pd.to_datetime(values, errors="coerce", utc=True)
+        written: dict[str, Any] = {"format": "ISO8601"} if values.dtype.kind == "O" else {}
+        moments = pd.to_datetime(values, errors="coerce", utc=True, **written)
         wrong = moments.isna()
         if wrong.any():
             example = values[wrong].iloc[0]
@@ -191,7 +192,8 @@ class Splitter:
                 f"values that are no moment, such as {example!r}",
                 location=self._at("split", "column"),
             )
-        return moments.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
+        plain: np.ndarray = moments.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
+        return plain
 
     def _column(self, frame: pd.DataFrame, name: str, key: str = "column") -> str:
         if name not in frame.columns:
