@@ -14,7 +14,11 @@ from liminal_assets.factories.features import feature_asset
 from liminal_assets.factories.models import model_assets
 from liminal_assets.factories.monitors import monitor_asset
 from liminal_assets.factories.schedules import schedule
-from liminal_assets.factories.sensors import alert_sensor, retraining_sensor
+from liminal_assets.factories.sensors import (
+    alert_sensor,
+    automation_sensor,
+    retraining_sensor,
+)
 from liminal_assets.language.loading import Project, load_project
 
 __all__ = ["build_definitions"]
@@ -60,3 +64,5 @@ def _sensors(project: Project) -> Iterator[dg.SensorDefinition]:
             yield retraining_sensor(monitor, project=project)
     for alert in project.spec.alerts:
         yield alert_sensor(alert, project=project)
+    if automation := automation_sensor(project):
+        yield automation

@@ -15,7 +15,7 @@ from dagster._core.definitions.metadata.source_code import (
 
 from liminal_assets.errors import StepError
 from liminal_assets.factories.versions import code_version, function_file
-from liminal_assets.language.base import Block
+from liminal_assets.language.base import Block, Spec
 from liminal_assets.language.diagnostics import Location
 from liminal_assets.language.loading import Project
 
@@ -31,7 +31,7 @@ __all__ = [
     "step_failures",
 ]
 
-SpecT = TypeVar("SpecT", bound=Block)
+SpecT = TypeVar("SpecT", bound=Spec)
 StepEvents = Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any] | dg.AssetMaterialization]
 
 PROJECT_TAG = "liminal/project"
@@ -50,7 +50,7 @@ def spec_of(kind: type[SpecT], spec: SpecT | Mapping[str, Any] | None, **keyword
     return kind.model_validate({**said, **keywords})
 
 
-def project_of(project: Project | str | None, block: Block, section: str) -> Project:
+def project_of(project: Project | str | None, block: Spec, section: str) -> Project:
     """The project that a factory works for.
 
     Without one, a project of its own around the block, with the current folder as its root.

@@ -27,7 +27,7 @@ from liminal_assets.language.loading import Project
 from liminal_assets.language.monitors import Monitor
 from liminal_assets.language.queries import is_sql_file
 from liminal_assets.steps.judgement import Judgement, Observation, check_names
-from liminal_assets.steps.report import Markdown, Outcome, Records
+from liminal_assets.steps.report import Markdown, Outcome, Records, Svg
 
 __all__ = ["JUDGEMENT", "Rows", "monitor_asset"]
 
@@ -252,24 +252,18 @@ def _described(
 
 
 def _plots(block: Monitor, seen: Observation, past: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    from liminal_assets.steps.monitor_plots import distribution_plot, history_plot
-    from liminal_assets.steps.monitor_report import trend, worst_columns
+    from liminal_assets.steps.charts import bars, lines
+    from liminal_assets.steps.monitor_report import trends, worst_columns
 
     plots: dict[str, Any] = {}
     for place, column in enumerate(worst_columns(seen, _PLOTS), 1):
-        plots[f"farthest_column_{place}"] = distribution_plot(column)
-    if block.drift:
-        worst = [column.column for column in worst_columns(seen, 5)]
-        windows, series = trend(past, worst, ("drift", "prediction_drift"))
-        plots["distances"] = history_plot(
-            windows, series, title="Distance from the reference", threshold=block.drift.threshold
-        )
-    if performance := block.performance:
-        windows, series = trend(past, [performance.metric], ("performance",))
-        bound = performance.at_least if performance.at_least is not None else performance.at_most
-        plots["performance"] = history_plot(
-            windows, series, title=performance.metric, threshold=bound
-        )
+        if column.histograms:
+            title = f"{column.column}: {column.distance:.3g} ({column.method})"
+            plots[f"farthest_column_{place}"] = Svg(bars(column.histograms, title=title), title)
+    for line in trends(block, seen, past):
+        drawn = lines(line.series, line.windows, title=line.title, threshold=line.threshold)
+        if drawn:
+            plots[line.name] = Svg(drawn, line.title)
     return plots
 
 

@@ -12,7 +12,7 @@ import dagster as dg
 
 from liminal_assets.factories.common import asset_key
 from liminal_assets.language.loading import Project
-from liminal_assets.steps.report import Markdown, Outcome, Plot, Records, Severity
+from liminal_assets.steps.report import Markdown, Outcome, Plot, Records, Severity, Svg
 
 __all__ = ["check_result", "check_spec", "metadata_of", "outcome_result"]
 
@@ -73,8 +73,9 @@ def _value(value: Any) -> Any:
     if isinstance(value, Markdown):
         return dg.MetadataValue.md(value)
     if isinstance(value, Plot):
-        encoded = base64.b64encode(value.png).decode()
-        return dg.MetadataValue.md(f"![{value.title}](data:image/png;base64,{encoded})")
+        return _picture(value.title, "png", value.png)
+    if isinstance(value, Svg):
+        return _picture(value.title, "svg+xml", value.text.encode())
     if isinstance(value, Records):
         return _table(value)
     if isinstance(value, bool | int | str | dg.MetadataValue):
@@ -86,6 +87,11 @@ def _value(value: Any) -> Any:
     if isinstance(value, date):
         return value.isoformat()
     return dg.MetadataValue.json(_plain(value))
+
+
+def _picture(title: str, kind: str, content: bytes) -> dg.MarkdownMetadataValue:
+    encoded = base64.b64encode(content).decode()
+    return dg.MetadataValue.md(f"![{title}](data:image/{kind};base64,{encoded})")
 
 
 def _table(records: Records) -> Any:

@@ -14,7 +14,7 @@ _COLOURS = (_BLUE, _ORANGE, "#16a34a", "#9333ea", "#0891b2", "#ca8a04")
 _MOST_BARS = 24
 
 
-def bars(histograms: Histograms, *, width: int = 420, height: int = 150) -> str:
+def bars(histograms: Histograms, *, title: str = "", width: int = 420, height: int = 160) -> str:
     """The shares of the bins, the reference's beside the window's."""
     before, now = histograms.shares()
     labels = histograms.labels
@@ -30,35 +30,37 @@ def bars(histograms: Histograms, *, width: int = 420, height: int = 150) -> str:
     for index, label in enumerate(labels):
         for offset, share, colour in ((0.08, before, _GREY), (0.5, now, _BLUE)):
             tall = share[index] / top * (height - 40)
-            title = f"{label}: {before[index]:.1%} before, {now[index]:.1%} now"
+            hover = f"{label}: {before[index]:.1%} before, {now[index]:.1%} now"
             shapes.append(
                 f'<rect x="{5 + (index + offset) * step:.1f}" y="{height - 30 - tall:.1f}" '
                 f'width="{step * 0.4:.1f}" height="{tall:.1f}" fill="{colour}">'
-                f"<title>{escape(title)}</title></rect>"
+                f"<title>{escape(hover)}</title></rect>"
             )
         if len(labels) <= 8 or index in (0, len(labels) - 1):
             shapes.append(
                 f'<text x="{5 + (index + 0.5) * step:.1f}" y="{height - 16}" '
                 f'text-anchor="middle">{escape(_short(label))}</text>'
             )
+    heading = f'<text x="{width - 5}" y="10" text-anchor="end">{escape(title)}</text>'
     legend = (
         f'<text x="5" y="10" fill="{_GREY}">reference</text>'
         f'<text x="65" y="10" fill="{_BLUE}">window</text>'
     )
-    return _svg(width, height, "".join(shapes) + legend)
+    return _svg(width, height, "".join(shapes) + legend + heading)
 
 
 def lines(
     series: Mapping[str, Sequence[float | None]],
     windows: Sequence[str],
     *,
+    title: str = "",
     threshold: float | None = None,
     width: int = 860,
     height: int = 220,
 ) -> str:
-    """One line per series over the windows, and the threshold."""
+    """One line per series over the windows, and the threshold; nothing for a single window."""
     known = [value for values in series.values() for value in values if value is not None]
-    if not known:
+    if not known or len(windows) < 2:
         return ""
     low, top = min(0.0, *known), max([*known, threshold or 0.0, 1e-9])
     span = (top - low) or 1.0
@@ -93,12 +95,14 @@ def lines(
             f'<text x="{x:.1f}" y="{height - 12}" text-anchor="middle">'
             f"{escape(_short(windows[index], 22))}</text>"
         )
+    shapes.append(f'<text x="{left}" y="10">{escape(title)}</text>')
     return _svg(width, height, "".join(shapes))
 
 
 def _svg(width: int, height: int, inside: str) -> str:
     return (
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        f'width="{width}" height="{height}" '
         f'font-family="system-ui, sans-serif" font-size="10" fill="#334155">{inside}</svg>'
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from html import escape
 from pathlib import Path
@@ -19,7 +20,7 @@ from liminal_assets.steps.judgement import Judgement, Observation
 from liminal_assets.storage.forms import engine_errors
 from liminal_assets.storage.tables import TableStore
 
-__all__ = ["evidence_of", "html_report", "trend", "worst_columns", "write_report"]
+__all__ = ["Trend", "evidence_of", "html_report", "trends", "worst_columns", "write_report"]
 
 _CHARTS = 12
 _TREND_LINES = 6
@@ -46,10 +47,38 @@ def worst_columns(seen: Observation, most: int) -> list[ColumnDistance]:
     return list(seen.drift.compared[:most]) if seen.drift else []
 
 
-def trend(
+@dataclass(frozen=True)
+class Trend:
+    """Values over the windows of a monitor's history, a line per subject."""
+
+    name: str
+    title: str
+    windows: Sequence[str]
+    series: Mapping[str, Sequence[float | None]]
+    threshold: float | None = None
+
+
+def trends(
+    monitor: Monitor, seen: Observation, past: Sequence[Mapping[str, Any]]
+) -> Iterator[Trend]:
+    """What can be drawn of a monitor's history: distances, performance, each KPI."""
+    worst = [column.column for column in worst_columns(seen, _TREND_LINES)]
+    if monitor.drift and worst:
+        found = _series(past, worst, ("drift", "prediction_drift"))
+        title = "Distance from the reference"
+        yield Trend("distances", title, *found, monitor.drift.threshold)
+    if performance := monitor.performance:
+        found = _series(past, [performance.metric], ("performance",))
+        bound = performance.at_least if performance.at_least is not None else performance.at_most
+        yield Trend("performance", performance.metric, *found, bound)
+    for kpi in monitor.kpis:
+        name = f"kpi_{kpi.kpi}"
+        yield Trend(f"{name}_history", kpi.kpi, *_series(past, [kpi.kpi], (name,)))
+
+
+def _series(
     past: Sequence[Mapping[str, Any]], subjects: Sequence[str], checks: Sequence[str]
 ) -> tuple[list[str], dict[str, list[float | None]]]:
-    """Values of some subjects over the windows of a history: the windows, and a list for each."""
     windows = list(dict.fromkeys(row["window"] for row in past))
     values: dict[str, dict[str, float | None]] = {subject: {} for subject in subjects}
     for row in past:
@@ -136,23 +165,10 @@ def _causes(judgement: Judgement) -> Iterator[str]:
 def _history(
     monitor: Monitor, seen: Observation, past: Sequence[Mapping[str, Any]]
 ) -> Iterator[str]:
-    worst = [column.column for column in worst_columns(seen, _TREND_LINES)]
-    charts: list[tuple[str, dict[str, list[float | None]], float | None]] = []
-    windows: list[str] = []
-    if monitor.drift and worst:
-        windows, series = trend(past, worst, ("drift", "prediction_drift"))
-        charts.append(("Distances over the windows", series, monitor.drift.threshold))
-    if performance := monitor.performance:
-        windows, series = trend(past, [performance.metric], ("performance",))
-        bound = performance.at_least if performance.at_least is not None else performance.at_most
-        charts.append(("Performance over the windows", series, bound))
-    for kpi in monitor.kpis:
-        windows, series = trend(past, [kpi.kpi], (f"kpi_{kpi.kpi}",))
-        charts.append((f"{kpi.kpi} over the windows", series, None))
-    for heading, series, threshold in charts:
-        drawn = lines(series, windows, threshold=threshold)
-        if drawn and len(windows) > 1:
-            yield f"<h2>{escape(heading)}</h2>{drawn}"
+    for line in trends(monitor, seen, past):
+        drawn = lines(line.series, line.windows, threshold=line.threshold)
+        if drawn:
+            yield f"<h2>{escape(line.title)} over the windows</h2>{drawn}"
 
 
 def _columns(seen: Observation) -> Iterator[str]:

@@ -14,7 +14,7 @@ from liminal_assets.steps.judgement import Judgement
 
 __all__ = ["Decision", "PolicyState", "Retraining", "decide"]
 
-_MOST_HANDLED = 500
+_MOST_HANDLED = 200
 
 
 @dataclass(frozen=True)
