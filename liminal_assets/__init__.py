@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from liminal_assets.factories.datasets import dataset_asset
     from liminal_assets.factories.deployments import deployment_assets
     from liminal_assets.factories.features import feature_asset
+    from liminal_assets.factories.io_manager import TableIOManager
     from liminal_assets.factories.models import model_assets
     from liminal_assets.factories.monitors import monitor_asset
     from liminal_assets.factories.schedules import schedule
@@ -34,6 +35,7 @@ __all__ = [
     "LiminalProject",
     "Project",
     "StepError",
+    "TableIOManager",
     "alert_sensor",
     "build_definitions",
     "dataset_asset",
@@ -53,6 +55,7 @@ _HOMES = {
     "LiminalProject": "component",
     "Project": "language.loading",
     "StepError": "errors",
+    "TableIOManager": "factories.io_manager",
     "alert_sensor": "factories.sensors",
     "build_definitions": "factories.build",
     "dataset_asset": "factories.datasets",

@@ -177,9 +177,9 @@ def row_conditions(checks: Sequence[Check], schema: pa.Schema) -> dict[str, str]
     )
     from liminal_assets.integrations.expectations.sql import Schema
     from liminal_assets.integrations.expectations.suite import breaking_condition
-    from liminal_assets.storage.forms import connect
+    from liminal_assets.storage.sessions import reader
 
-    relation = connect().from_arrow(schema.empty_table())
+    relation = reader().from_arrow(schema.empty_table())
     types = Schema(dict(zip(relation.columns, map(str, relation.types), strict=True)))
     conditions = {}
     for name, check in zip(check_names(checks), checks, strict=True):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import date, datetime, time
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -73,15 +76,19 @@ def connected(
     *,
     read_only: bool = True,
     location: Location | None = None,
+    doing: str = "query",
 ) -> Iterator[BaseBackend]:
     """:func:`connect_to` for the length of a ``with`` block.
 
     What the database reports inside the block is raised as one :class:`StepError`.
+
+    Args:
+        doing: what fails then: ``"write to"``.
     """
     backend = connect_to(project, name, read_only=read_only, location=location)
     connection = project.connection(name)
     try:
-        with database_errors(project, connection, location, "query"):
+        with database_errors(project, connection, location, doing):
             yield backend
     finally:
         # a connection that broke can't be closed either; what broke it is already told
@@ -265,7 +272,7 @@ def write_table(
     """
     session = connect()
     relation = rows.relation(session) if isinstance(rows, Table) else to_relation(rows, session)
-    with connected(project, name, read_only=False, location=location) as backend:
+    with connected(project, name, read_only=False, location=location, doing="write to") as backend:
         write = _write_duckdb if backend.name == "duckdb" else _write_generic
         return write(backend, table, relation, replace_where)
 
@@ -301,7 +308,6 @@ def _write_generic(
     Backends without transactions (ClickHouse, BigQuery) delete and insert one after the other.
     """
     import ibis
-    import pyarrow as pa
 
     namespace, _, name = table.rpartition(".")
     where = {"database": namespace} if namespace else {}
@@ -313,7 +319,7 @@ def _write_generic(
     try:
         count = 0
         for batch in reader:
-            backend.insert(staging, pa.Table.from_batches([batch]), **where)
+            _insert_batch(backend, source, batch, where)
             count += batch.num_rows
         if name not in backend.list_tables(**where):
             backend.create_table(name, schema=schema, **where)
@@ -323,9 +329,43 @@ def _write_generic(
             _insert(backend, table, source, schema.names),
         )
     finally:
-        # Ibis 12 writes this statement without its table's name where sqlglot is newer than 27
-        _run_at_once(backend, f"DROP TABLE IF EXISTS {_table(backend, source)}")
+        backend.drop_table(staging, force=True, **where)
     return count
+
+
+def _insert_batch(backend: Any, table: str, batch: pa.RecordBatch, where: dict[str, str]) -> None:
+    """Adds rows to a table as fast as the driver can.
+
+    Ibis makes a table in memory of them first, and in SQLite none with a timestamp.
+    """
+    import pyarrow as pa
+
+    rows = pa.Table.from_batches([batch])
+    columns = ", ".join(_name(backend, name) for name in batch.schema.names)
+    if backend.name == "sqlite":
+        marks = ", ".join("?" * batch.num_columns)
+        statement = f"INSERT INTO {_table(backend, table)} ({columns}) VALUES ({marks})"
+        records = (tuple(map(_sqlite_value, row.values())) for row in rows.to_pylist())
+        with backend.begin() as cursor:
+            cursor.executemany(statement, records)
+    elif backend.name == "postgres":
+        statement = f"COPY {_table(backend, table)} ({columns}) FROM STDIN"
+        with backend.begin() as cursor, cursor.copy(statement) as copy:
+            for row in rows.to_pylist():
+                copy.write_row(tuple(row.values()))
+    else:
+        backend.insert(table.rpartition(".")[2], rows, **where)
+
+
+def _sqlite_value(value: Any) -> Any:
+    """A value as SQLite holds it: moments as ISO 8601 text, decimals as text."""
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ")
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, list | dict):
+        return json.dumps(value, default=str)
+    return str(value) if isinstance(value, Decimal) else value
 
 
 def _run_at_once(backend: Any, *statements: str) -> None:
@@ -343,11 +383,14 @@ def _quoted(table: str) -> str:
 
 
 def _table(backend: Any, table: str) -> str:
-    """A table's name, quoted as the backend quotes."""
+    """A table's name, with or without its schema, quoted as the backend quotes."""
+    return ".".join(_name(backend, part) for part in table.split("."))
+
+
+def _name(backend: Any, name: str) -> str:
     import sqlglot as sg
 
-    parts = [sg.to_identifier(part, quoted=True) for part in table.split(".")]
-    return ".".join(part.sql(dialect=backend.dialect) for part in parts)
+    return str(sg.to_identifier(name, quoted=True).sql(dialect=backend.dialect))
 
 
 def _delete(backend: Any, table: str, where: Mapping[str, Any]) -> str:

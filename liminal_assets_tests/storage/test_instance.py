@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import shutil
-import socket
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -77,45 +72,6 @@ def test_dagster_dev_without_dagster_home_uses_the_state_folder(tmp_path: Path) 
         instance.add_dynamic_partitions("seen", ["one"])
     with open_instance(tmp_path) as instance:
         assert instance.get_dynamic_partitions("seen") == ["one"]
-
-
-def server_binaries() -> Path | None:
-    """PostgreSQL's programs; Debian keeps them out of PATH."""
-    if found := shutil.which("initdb"):
-        return Path(found).resolve().parent
-    return next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
-
-
-@pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[str]:
-    """The URL of a PostgreSQL server of its own."""
-    binaries = server_binaries()
-    if binaries is None:
-        pytest.skip("no PostgreSQL server here")
-    data = tmp_path / "data"
-    data.mkdir()
-    run: list[str] = []
-    if os.getuid() == 0:
-        # the server refuses to be root
-        run = ["runuser", "-u", "postgres", "--"]
-        for folder in (tmp_path, *tmp_path.parents):
-            if folder.stat().st_uid == 0 and folder.name.startswith("pytest-"):
-                folder.chmod(0o755)
-        tmp_path.chmod(0o755)
-        shutil.chown(data, "postgres")
-    user = "postgres" if run else getpass.getuser()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    initdb = [str(binaries / "initdb"), "-D", str(data), "-A", "trust", "-U", user, "--no-sync"]
-    subprocess.run([*run, *initdb], check=True, capture_output=True, cwd="/")
-    options = f"-c listen_addresses=127.0.0.1 -p {port} -k {data} -c fsync=off"
-    control = [*run, str(binaries / "pg_ctl"), "-D", str(data), "-w", "-l", str(data / "log")]
-    subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True, cwd="/")
-    try:
-        yield f"postgresql://{user}@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=True, cwd="/")
 
 
 @pytest.mark.slow
