@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,22 +22,20 @@ def server_binaries() -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL server that this process's tests share."""
     binaries = server_binaries()
     if binaries is None:
         pytest.skip("no PostgreSQL server here")
-    tmp_path = tmp_path_factory.mktemp("postgres")
-    data = tmp_path / "data"
+    # not below pytest's folders, which only their owner may enter
+    folder = Path(tempfile.mkdtemp(prefix="liminal-postgres-"))
+    data = folder / "data"
     data.mkdir()
     run: list[str] = []
     if os.getuid() == 0:
         # the server refuses to be root
         run = ["runuser", "-u", "postgres", "--"]
-        for folder in (tmp_path, *tmp_path.parents):
-            if folder.stat().st_uid == 0 and folder.name.startswith(("pytest-", "popen-")):
-                folder.chmod(0o755)
-        tmp_path.chmod(0o755)
+        folder.chmod(0o755)
         shutil.chown(data, "postgres")
     user = "postgres" if run else getpass.getuser()
     with socket.socket() as free:
@@ -50,4 +49,6 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         yield f"postgresql://{user}@127.0.0.1:{port}/postgres"
     finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=True, cwd="/")
+        stop = [*control, "-m", "immediate", "stop"]
+        subprocess.run(stop, check=True, capture_output=True, cwd="/")
+        shutil.rmtree(folder)
