@@ -177,7 +177,8 @@ class ServingApp:
     @property
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(2, thread_name_prefix="predict")
+            # one: two that wait for one another's cores and for Python's lock are slower
+            self._pool = ThreadPoolExecutor(1, thread_name_prefix="predict")
         return self._pool
 
     def _refusal(self, error: RequestError) -> _Response:

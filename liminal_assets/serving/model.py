@@ -22,6 +22,10 @@ SLOW_SECONDS = 0.02
 """A model that takes longer for one row answers in a thread of its own."""
 
 
+_TIMED_CALLS = 3
+"""The fastest of some calls: others may have waited for a core."""
+
+
 class Predictor(Protocol):
     """Something that answers columns: the pipeline itself, or a form that was proved equal."""
 
@@ -89,9 +93,7 @@ class ServedModel:
         columns = {column: [value] for column, value in row.items()}
         with model_errors():
             scores = predictor(columns, 1)
-            started = time.perf_counter()
-            predictor(columns, 1)
-            seconds = time.perf_counter() - started
+            seconds = min(_seconds(predictor, columns) for _ in range(_TIMED_CALLS))
         if len(scores.prediction) != 1 or not scores.finite().all():
             raise StepError("the model has no finite answer for its example row")
         return cls(
@@ -122,3 +124,9 @@ class ServedModel:
             wrong = [Problem(int(row), "prediction", said) for row in (~finite).nonzero()[0]]
             raise RequestError(422, "no_answer", said, wrong)
         return scores
+
+
+def _seconds(predictor: Predictor, columns: Mapping[str, Sequence[Any]]) -> float:
+    started = time.perf_counter()
+    predictor(columns, 1)
+    return time.perf_counter() - started

@@ -267,7 +267,7 @@ def test_a_model_that_breaks_is_an_incident_and_the_server_goes_on(row: dict[str
 
         def predict(self, frame: pd.DataFrame) -> list[float]:
             self.calls += 1
-            if self.calls == 3:
+            if self.calls == 5:
                 raise RuntimeError("secret /path of the model")
             return [1.0] * len(frame)
 
