@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 __all__ = ["Diagnostic", "InvalidProjectError", "Location", "did_you_mean"]
 
@@ -24,20 +25,29 @@ class Location:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Diagnostic:
-    """One mistake: a stable ``code``, a message and, where there is one, a hint."""
+    """One mistake: a stable ``code``, a message and, where there is one, a hint.
+
+    A warning leaves the project usable: something in it has no effect, or not the one it seems
+    to have.
+    """
 
     location: Location
     code: str
     message: str
     hint: str | None = None
+    severity: Literal["error", "warning"] = "error"
 
     def __str__(self) -> str:
         hint = f" ({self.hint})" if self.hint else ""
         return f"{self.location}: {self.code}: {self.message}{hint}"
 
+    @property
+    def is_error(self) -> bool:
+        return self.severity == "error"
+
     def as_dict(self) -> dict[str, str | int | None]:
-        """The form of ``liminal validate --json``."""
-        return {
+        """The form of ``liminal validate --json``; a warning has ``severity`` besides."""
+        values: dict[str, str | int | None] = {
             "file": self.location.file,
             "line": self.location.line,
             "column": self.location.column,
@@ -45,6 +55,7 @@ class Diagnostic:
             "message": self.message,
             "hint": self.hint,
         }
+        return values if self.is_error else {**values, "severity": self.severity}
 
 
 class InvalidProjectError(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,16 @@ class LocatedList(list[Any]):
         self.items_at.append(at)
 
 
-def read_document(path: Path, *, text: str | None = None) -> tuple[LocatedDict, list[Diagnostic]]:
+def read_document(
+    path: Path, *, text: str | None = None, yaml_1_1: bool = False
+) -> tuple[LocatedDict, list[Diagnostic]]:
     """One YAML document and the mistakes in it that leave the rest readable: repeated keys, tags.
+
+    Args:
+        path: the file, and its name in positions.
+        text: what the file holds; default: read it.
+        yaml_1_1: read it as PyYAML's ``safe_load`` does: dates and times, ``on`` and ``no`` have
+            a meaning, and keys may be numbers or dates.
 
     Raises:
         InvalidProjectError: the file can't be read, is not YAML or is no mapping.
@@ -69,9 +78,9 @@ def read_document(path: Path, *, text: str | None = None) -> tuple[LocatedDict, 
         raise InvalidProjectError.at(
             Location(name, deep), "yaml", f"brackets are nested more than {_DEEPEST} deep"
         )
-    reader = _Reader(name)
+    reader = _Yaml11Reader(name) if yaml_1_1 else _Reader(name)
     try:
-        node = _compose(text, name)
+        node = _compose(text, name, _YAML_1_1 if yaml_1_1 else _YAML_1_2)
         document = None if node is None else reader.read(node)
     except RecursionError:
         raise InvalidProjectError.at(
@@ -113,13 +122,16 @@ def _too_deep(text: str) -> int | None:
     return None
 
 
-def _compose(text: str, file: str) -> Any:
+_YAML_1_2 = (yaml.CSafeLoader,)
+_YAML_1_1 = (yaml.CSafeLoader, yaml.SafeLoader)
+
+
+def _compose(text: str, file: str, loaders: tuple[Any, ...]) -> Any:
     """The document's nodes: by libyaml, and where that gives up by ruamel's YAML 1.2 parser,
     which alone knows that ``{delay: float?}`` is a plain word and ten times as slow."""
-    try:
-        return yaml.compose(text, yaml.CSafeLoader)
-    except yaml.YAMLError:
-        pass
+    for loader in loaders:
+        with suppress(yaml.YAMLError):
+            return yaml.compose(text, loader)
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -214,20 +226,24 @@ class _Reader:
         for key, value in node.value:
             at = self._at(key)
             if key.id != "scalar":
-                self._wrong(key, "key", "a key must be a plain word")
+                hint = "put quotes around {{ … }}" if key.id == "mapping" else None
+                self._wrong(key, "key", "a key must be a plain word", hint)
             elif key.value == _MERGE and key.style is None:
                 self._merge(mapping, value, set(written))
-            elif key.value in written:
+            elif (word := self._key(key)) in written:
                 self._wrong(
                     key,
                     "duplicate-key",
-                    f"{key.value!r} is written twice in one mapping",
-                    f"the first is at line {written[key.value].line}",
+                    f"{word!r} is written twice in one mapping",
+                    f"the first is at line {written[word].line}",
                 )
             else:
-                written[key.value] = at
-                mapping.put(key.value, self.read(value), at, self._at(value))
+                written[word] = at
+                mapping.put(word, self.read(value), at, self._at(value))
         return mapping
+
+    def _key(self, node: Any) -> Any:
+        return node.value
 
     def _merge(self, mapping: LocatedDict, value: Any, written: set[str]) -> None:
         """``<<: *defaults``: what is written in the mapping itself wins."""
@@ -245,6 +261,28 @@ class _Reader:
 
     def _wrong(self, node: Any, code: str, message: str, hint: str | None = None) -> None:
         self.diagnostics.append(Diagnostic(self._at(node), code, message, hint))
+
+
+class _Yaml11Reader(_Reader):
+    """Words as PyYAML's ``safe_load`` reads them (YAML 1.1)."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__(file)
+        self._constructor = yaml.constructor.SafeConstructor()
+
+    def _scalar(self, node: Any) -> Any:
+        if not isinstance(node, yaml.ScalarNode):  # PyYAML couldn't parse the file, ruamel could
+            return super()._scalar(node)
+        try:
+            return self._constructor.construct_object(node)  # type: ignore[no-untyped-call]
+        except yaml.constructor.ConstructorError as error:
+            self._wrong(node, "yaml-tag", error.problem or str(error), "write plain YAML")
+        except ValueError as error:
+            self._wrong(node, "yaml", f"{node.value!r}: {error}", "put quotes around it")
+        return None
+
+    def _key(self, node: Any) -> Any:
+        return self._scalar(node)
 
 
 def mappings(root: Any) -> Iterator[LocatedDict]:
