@@ -31,7 +31,7 @@ class ResolvedProject:
         return str(self.configuration["name"])
 
     def as_dict(self) -> dict[str, Any]:
-        """The configuration as plain mappings and lists."""
+        """The configuration as plain mappings and lists, keys that JSON can't have as text."""
         plain: dict[str, Any] = _plain(self.configuration)
         return plain
 
@@ -138,5 +138,9 @@ def _by_name(
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {_plain_key(key): _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _plain_key(key: Any) -> str | int | float | None:
+    return key if isinstance(key, str | int | float | None) else str(key)

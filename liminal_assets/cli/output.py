@@ -68,15 +68,23 @@ def relative(at: Location) -> str:
 def print_diagnostics(diagnostics: Sequence[Diagnostic], *, err: bool = True) -> None:
     """``file:line:column: code: message``, a hint below, and how many there are."""
     for diagnostic in diagnostics:
+        warning = "" if diagnostic.is_error else "warning: "
         say(
-            f"{relative(diagnostic.location)}: {diagnostic.code}: {diagnostic.message}",
-            style="red",
+            f"{relative(diagnostic.location)}: {warning}{diagnostic.code}: {diagnostic.message}",
+            style="yellow" if warning else "red",
             err=err,
         )
         if diagnostic.hint:
             say(f"  hint: {diagnostic.hint}", err=err)
-    count = len(diagnostics)
-    say(f"{count} mistake{'' if count == 1 else 's'}", style="bold", err=err)
+    mistakes = sum(diagnostic.is_error for diagnostic in diagnostics)
+    warnings = len(diagnostics) - mistakes
+    counts = [_count(mistakes, "mistake")] * bool(mistakes or not warnings)
+    counts += [_count(warnings, "warning")] * bool(warnings)
+    say(", ".join(counts), style="bold", err=err)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def print_json(value: Any) -> None:

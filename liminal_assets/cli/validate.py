@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from liminal_assets.apache.find import find_apache
+from liminal_assets.cli.apache import validate_apache
 from liminal_assets.cli.options import as_json, project_file, project_options
 from liminal_assets.cli.output import print_diagnostics, print_json, say
 from liminal_assets.language.diagnostics import Diagnostic, InvalidProjectError
@@ -24,8 +26,13 @@ def command(project: Path, env: str | None, as_json: bool) -> int:
     parameters, SQL, estimators and their params, metrics, expectations and their arguments,
     files. Without --env, the overlay of each environment is checked too.
 
+    For a project of Apache Liminal: every file below the folder, with warnings for keys that
+    never had an effect.
+
     Exit code 2 if there are mistakes.
     """
+    if tree := find_apache(project):
+        return validate_apache(tree, env, as_json=as_json)
     try:
         found, mistakes = find_mistakes(project_file(project), env)
     except InvalidProjectError as error:
