@@ -12,6 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROJECT ?= examples/flights
 MODEL := flights/late_arrival
+ORIGINAL := $(VENV)/apache-liminal
 PYTEST_ARGS ?= -n 2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -59,6 +60,8 @@ venv:
 
 dev-venv:
 	@PYTHON='$(PYTHON)' sh .ci/venv $(VENV) requirements-dev.lock
+	@test -f $(ORIGINAL)/apache_liminal-0.0.5.dist-info/RECORD || $(BIN)/python -m pip install -qq \
+	  --require-hashes --no-deps --target $(ORIGINAL) --requirement requirements-apache.lock
 
 clean:
 	rm -rf $(VENV) .liminal build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from liminal_assets import steps
+    from liminal_assets import apache, steps
     from liminal_assets.component import LiminalProject
     from liminal_assets.errors import StepError
     from liminal_assets.factories.build import build_definitions
@@ -37,6 +37,7 @@ __all__ = [
     "StepError",
     "TableIOManager",
     "alert_sensor",
+    "apache",
     "build_definitions",
     "dataset_asset",
     "deployment_assets",
@@ -72,8 +73,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     # imported on first use, so that a step or the command pays for nothing else
-    if name == "steps":
-        return import_module("liminal_assets.steps")
+    if name in ("apache", "steps"):
+        return import_module(f"liminal_assets.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"liminal_assets.{_HOMES[name]}"), name)

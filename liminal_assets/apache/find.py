@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from liminal_assets.language.diagnostics import Diagnostic, InvalidProjectError, Location
 from liminal_assets.language.environments import BLOCK_KEYS
@@ -68,12 +69,12 @@ def find_files(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in FILE_NAMES if name in files)
 
 
-def is_ours(document: LocatedDict) -> bool:
+def is_ours(document: Mapping[str, Any]) -> bool:
     """Whether a file has sections that Apache Liminal didn't know, such as datasets."""
     return not _OURS.isdisjoint(document)
 
 
-def is_apache(document: LocatedDict) -> bool:
+def is_apache(document: Mapping[str, Any]) -> bool:
     """Whether a file has Apache Liminal's sections and none of ours."""
     return not _APACHE.isdisjoint(document) and not is_ours(document)
 
@@ -81,22 +82,25 @@ def is_apache(document: LocatedDict) -> bool:
 def find_apache(path: Path | str) -> Tree | None:
     """The Apache Liminal project at a path; None if there is none.
 
-    A folder is one if its own file is (:func:`is_apache`), or, where it has no file of its own,
-    if one below it is and none has sections of ours.
+    A folder is one if its own file is (:func:`is_apache`). Where that says nothing, or isn't
+    there, those below decide: one of them is, and none has sections of ours.
 
     Args:
         path: a folder, or a file whose folder holds its supers.
     """
     path = Path(path).expanduser().resolve()
     folder, chosen = (path.parent, path) if path.is_file() else (path, None)
-    own = [chosen] if chosen else [f for f in (folder / name for name in FILE_NAMES) if f.is_file()]
-    if own and not ((first := _read(own[0])[0]) is not None and is_apache(first)):
+    own = chosen or next(filter(Path.is_file, (folder / name for name in FILE_NAMES)), None)
+    first = _read(own)[0] if own else None
+    if first is not None and is_ours(first):
         return None
     readings = [_read(file) for file in find_files(folder)]
     if chosen and chosen.name not in FILE_NAMES:
         readings.insert(0, _read(chosen))
     found = [document for document, _ in readings if document is not None]
-    if not own and (not any(map(is_apache, found)) or any(map(is_ours, found))):
+    if not (first and is_apache(first)) and (
+        not any(map(is_apache, found)) or any(map(is_ours, found))
+    ):
         return None
     return Tree(
         folder,

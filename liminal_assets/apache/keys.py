@@ -23,7 +23,7 @@ from liminal_assets.apache.vocabulary import (
     task_words,
     words,
 )
-from liminal_assets.language.diagnostics import Diagnostic, did_you_mean
+from liminal_assets.language.diagnostics import Diagnostic, closest, did_you_mean
 from liminal_assets.language.source import LocatedDict, LocatedList
 
 __all__ = ["ignored_keys"]
@@ -45,7 +45,7 @@ _HINTS: Mapping[str, Mapping[str, str]] = {
 _ELSEWHERE = (
     (ROOT - {"description", "name", "type", "variables"}, _TOP),
     (words("pipeline schedule start_date tasks timeout_minutes"), "in a pipeline"),
-    (frozenset().union(*TASKS.values()), "in a task"),
+    (frozenset().union(*TASKS.values()) - {"description", "type"}, "in a task"),
 )
 
 
@@ -139,8 +139,10 @@ def _unknown(
 ) -> Iterator[Diagnostic]:
     for key in holder:
         if key not in known:
-            hint = _HINTS.get(kind, {}).get(key) or did_you_mean(str(key), known)
-            hint = hint or _elsewhere(key, place)
+            hint = _HINTS.get(kind, {}).get(key)
+            if not hint and not closest(str(key), known):
+                hint = _elsewhere(key, place)
+            hint = hint or did_you_mean(str(key), known)
             yield _ignored(holder, key, f"{key!r} {place} was never read", hint)
 
 

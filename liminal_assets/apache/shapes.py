@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import Any
 
+from liminal_assets.apache.base import BASE_FILE
 from liminal_assets.apache.merging import copied
 from liminal_assets.apache.vocabulary import TASKS
 from liminal_assets.language.diagnostics import Diagnostic, Location
@@ -82,7 +83,7 @@ def _list(holder: LocatedDict, key: str, item_key: str) -> Iterator[Diagnostic]:
         if not isinstance(item, LocatedDict):
             message = f"each of {key} must be a mapping, not {item!r}"
             yield Diagnostic(at, "invalid-type", message, hint)
-        elif not isinstance(item.get("type"), Hashable):
+        elif item_key == "task" and not isinstance(item.get("type"), Hashable):
             yield _wrong(item, "type", "type must be a plain word")
 
 
@@ -103,9 +104,11 @@ def _named(items: Iterator[LocatedDict], name_key: str) -> Iterator[Diagnostic]:
 
 def duplicate(kind: str, name: Any, at: Location, first: Location) -> Diagnostic:
     """Two of a kind have one name."""
-    place = f"line {first.line}" if first.file == at.file else f"{first.file}:{first.line}"
+    place = f"at line {first.line}" if first.file == at.file else f"at {first.file}:{first.line}"
+    if first.file == str(BASE_FILE):
+        place = "the base's"
     message = f"the {kind} name {name!r} is taken"
-    return Diagnostic(at, "duplicate-name", message, f"the first is at {place}")
+    return Diagnostic(at, "duplicate-name", message, f"the first is {place}")
 
 
 def _items(document: LocatedDict, key: str) -> Iterator[LocatedDict]:

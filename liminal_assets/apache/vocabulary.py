@@ -108,6 +108,6 @@ ITEMS: Mapping[str, frozenset[str]] = {
 """The keys of what stands in a list, or a mapping, of that name in an image, a task or a file."""
 
 
-def task_words(kind: str) -> frozenset[str] | None:
+def task_words(kind: object) -> frozenset[str] | None:
     """The keys of a type of task; :data:`ANYTHING` for a plugin's."""
-    return TASKS.get(kind, ANYTHING)
+    return TASKS.get(kind, ANYTHING) if isinstance(kind, str) else ANYTHING

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Diagnostic", "InvalidProjectError", "Location", "did_you_mean"]
+__all__ = ["Diagnostic", "InvalidProjectError", "Location", "closest", "did_you_mean"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -78,10 +78,15 @@ class InvalidProjectError(Exception):
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """A hint that names the closest known word, or the few words there are."""
     choices = sorted(set(map(str, known)))
-    lowered = {choice.lower(): choice for choice in choices}
-    close = difflib.get_close_matches(str(word).lower(), lowered, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean {lowered[close[0]]!r}?"
+    if close := closest(word, choices):
+        return f"did you mean {close!r}?"
     if choices and len(choices) <= 12:
         return "known: " + ", ".join(choices)
     return None
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that someone may have meant."""
+    lowered = {choice.lower(): choice for choice in sorted(known)}
+    close = difflib.get_close_matches(str(word).lower(), lowered, n=1, cutoff=0.6)
+    return lowered[close[0]] if close else None

@@ -228,7 +228,7 @@ class _Reader:
             if key.id != "scalar":
                 hint = "put quotes around {{ … }}" if key.id == "mapping" else None
                 self._wrong(key, "key", "a key must be a plain word", hint)
-            elif key.value == _MERGE and key.style is None:
+            elif key.value == _MERGE and not key.style:
                 self._merge(mapping, value, set(written))
             elif (word := self._key(key)) in written:
                 self._wrong(
