@@ -114,7 +114,8 @@ def served(
 ) -> pd.DataFrame:
     """Rows as a server logs them, spread evenly over the days before a moment."""
     step = timedelta(days=days) / max(count, 1)
-    moments = [until - step * (count - index) for index in range(count)]
+    moments = pd.to_datetime([until - step * (count - index) for index in range(count)])
+    moments = moments.astype("datetime64[us, UTC]")
     return rows(count, **options).assign(
         model_version=str(version),
         scored_at=moments,

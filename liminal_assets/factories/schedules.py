@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG as RANGE_END
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG as RANGE_START
 
 from liminal_assets.factories.common import asset_key, project_of, spec_of
+from liminal_assets.language.datasets import Partitions
 from liminal_assets.language.loading import Project
 from liminal_assets.language.monitors import Schedule
 
@@ -75,26 +77,44 @@ def schedule(
 
     def evaluate(
         context: dg.ScheduleEvaluationContext,
-    ) -> list[dg.RunRequest] | dg.SkipReason:
-        graph = context.repository_def.asset_graph if context.repository_def else None
-        if graph is None:
-            raise dg.DagsterInvariantViolationError(
-                f"the schedule {said.schedule} needs the definitions that it is part of"
-            )
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        graph = context.repository_def.asset_graph
         selected = chosen.resolve(graph) & graph.materializable_asset_keys
-        return _requests(said, stages(graph, selected), context.scheduled_execution_time)
+        moment = context.scheduled_execution_time
+        requests = _requests(stages(graph, selected), moment)
+        yield from requests
+        if not requests:
+            yield dg.SkipReason(f"no partition is complete at {moment.isoformat(sep=' ')}")
 
     return dg.ScheduleDefinition(
         name=f"{owner.name}__{said.schedule}",
         cron_schedule=said.cron,
         execution_timezone=said.timezone,
-        target=chosen,
+        # a job of its own can't hold assets that are cut in several ways
+        **({"job_name": IMPLICIT_ASSET_JOB_NAME} if _mixed(owner, said) else {"target": chosen}),
         execution_fn=evaluate,
         default_status=(
             dg.DefaultScheduleStatus.RUNNING if said.running else dg.DefaultScheduleStatus.STOPPED
         ),
         description=said.description or f"Refreshes {', '.join(said.refresh)}.",
     )
+
+
+def _mixed(project: Project, said: Schedule) -> bool:
+    """Whether the blocks of a schedule and those upstream are cut in several ways."""
+    cuts: set[Partitions] = set()
+    seen: set[str] = set()
+    todo = list(said.refresh)
+    while todo:
+        name = todo.pop()
+        block = project.blocks.get(name)
+        if block is None or name in seen:
+            continue
+        seen.add(name)
+        todo.extend(block.inputs)
+        if cut := project.partitions[name]:
+            cuts.add(cut)
+    return len(cuts) > 1
 
 
 def stages(graph: BaseAssetGraph[Any], selected: Set[dg.AssetKey]) -> list[Stage]:
@@ -115,9 +135,7 @@ def stages(graph: BaseAssetGraph[Any], selected: Set[dg.AssetKey]) -> list[Stage
     return found
 
 
-def _requests(
-    said: Schedule, runs: Sequence[Stage], moment: datetime
-) -> list[dg.RunRequest] | dg.SkipReason:
+def _requests(runs: Sequence[Stage], moment: datetime) -> list[dg.RunRequest]:
     requests: list[dg.RunRequest] = []
     for number, stage in enumerate(runs, 1):
         partition = _newest(stage.partitions, moment)
@@ -134,8 +152,6 @@ def _requests(
                 tags={**order, **tags},
             )
         )
-    if not requests:
-        return dg.SkipReason(f"no partition is complete at {moment.isoformat()}")
     return requests
 
 

@@ -16,10 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import entry_points
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from liminal_assets.language.diagnostics import did_you_mean
 from liminal_assets.language.monitors import Alert, Email
+
+if TYPE_CHECKING:
+    from email.message import EmailMessage
 
 __all__ = ["GROUP", "DeliveryError", "Message", "deliver", "installed_channels", "redacted"]
 
@@ -196,8 +199,29 @@ def _slack_text(text: str) -> str:
 
 def _mail(email: Email, message: Message) -> None:
     import smtplib
-    import ssl
     import time
+
+    mail = _letter(email, message)
+    for attempt in range(1, _TRIES + 1):
+        try:
+            _send(email, mail)
+            return
+        except smtplib.SMTPResponseException as error:
+            # 4xx: try again later
+            if attempt == _TRIES or not 400 <= error.smtp_code < 500:
+                said = f"{error.smtp_code} {type(error).__name__}"
+                raise DeliveryError(f"the mail server answered {said}") from None
+        except smtplib.SMTPRecipientsRefused:
+            raise DeliveryError("the mail server refused the recipients") from None
+        except smtplib.SMTPNotSupportedError as error:
+            raise DeliveryError(f"the mail server can't do it: {error}") from None
+        except (OSError, smtplib.SMTPException) as error:
+            if attempt == _TRIES:
+                raise DeliveryError(_unreachable(error)) from None
+        time.sleep(0.3 * attempt)
+
+
+def _letter(email: Email, message: Message) -> EmailMessage:
     from email.message import EmailMessage
 
     mail = EmailMessage()
@@ -207,32 +231,25 @@ def _mail(email: Email, message: Message) -> None:
     mail["Date"] = message.at
     mail["Message-ID"] = f"<{message.id}@liminal-assets>"
     mail.set_content(message.as_text())
-    for attempt in range(1, _TRIES + 1):
-        try:
-            context = ssl.create_default_context() if email.tls or email.starttls else None
-            server: smtplib.SMTP = (
-                smtplib.SMTP_SSL(email.host, email.port, timeout=_TIMEOUT, context=context)
-                if email.tls
-                else smtplib.SMTP(email.host, email.port, timeout=_TIMEOUT)
-            )
-            with server:
-                if email.starttls:
-                    server.starttls(context=context)
-                if email.user:
-                    server.login(email.user, email.password or "")
-                server.send_message(mail)
-            return
-        except smtplib.SMTPResponseException as error:
-            # 4xx: try again later
-            if attempt == _TRIES or not 400 <= error.smtp_code < 500:
-                said = f"{error.smtp_code} {type(error).__name__}"
-                raise DeliveryError(f"the mail server answered {said}") from None
-        except smtplib.SMTPRecipientsRefused:
-            raise DeliveryError("the mail server refused the recipients") from None
-        except (OSError, smtplib.SMTPException) as error:
-            if attempt == _TRIES:
-                raise DeliveryError(_unreachable(error)) from None
-        time.sleep(0.3 * attempt)
+    return mail
+
+
+def _send(email: Email, mail: EmailMessage) -> None:
+    import smtplib
+    import ssl
+
+    context = ssl.create_default_context() if email.tls or email.starttls else None
+    server: smtplib.SMTP = (
+        smtplib.SMTP_SSL(email.host, email.port, timeout=_TIMEOUT, context=context)
+        if email.tls
+        else smtplib.SMTP(email.host, email.port, timeout=_TIMEOUT)
+    )
+    with server:
+        if email.starttls:
+            server.starttls(context=context)
+        if email.user:
+            server.login(email.user, email.password or "")
+        server.send_message(mail)
 
 
 def _plugin(alert: Alert, message: Message) -> None:

@@ -194,4 +194,4 @@ def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
 
 def _moment(judgement: Judgement) -> tuple[float, str]:
     until = judgement.window.until
-    return (until.timestamp() if until else 0.0, judgement.window.key)
+    return (until.timestamp() if until else 0.0, judgement.key)
