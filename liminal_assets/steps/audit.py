@@ -27,7 +27,7 @@ from liminal_assets.storage.forms import (
     to_relation,
 )
 from liminal_assets.storage.sessions import session
-from liminal_assets.storage.tables import StagedTable, Table, TableStore
+from liminal_assets.storage.tables import StagedTable, Table, TableStore, version_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -105,7 +105,7 @@ def audit(
     try:
         audited = _judged(context, block, raw, store)
     finally:
-        if audited is None or audited.kept is not raw:
+        if audited is None or audited.kept.files != raw.files:
             raw.discard()
     return audited
 
@@ -124,7 +124,7 @@ def _staged(
         else:
             relation = to_relation(rows, connection)
         relation = widened(block.columns, relation)
-        return store.stage(block.name, context.partition_key, relation, connection)
+        return store.stage(block.name, context.partition_key, relation, connection, measure=False)
 
 
 def _judged(
@@ -138,6 +138,8 @@ def _judged(
         if isinstance(block, Feature):
             check_keys(context.project, block, list(contract.columns))
         verdict = _verdict(context, block, contract, connection)
+        version = version_of(relation, verdict.total, verdict.content)
+        raw = replace(raw, row_count=verdict.total, data_version=version)
         _check_empty(context, block, verdict)
         outcomes = _columns_outcome(block, contract, verdict, connection)
         kept, quarantined = _split(block, contract, verdict, raw, store, connection)
@@ -158,6 +160,8 @@ class _Verdict:
     """How many rows there are and how many break each rule."""
 
     total: int
+    content: int
+    """The sum of the rows' content."""
     broken: int
     each: Mapping[Rule, int]
     quarantine: bool
@@ -184,8 +188,9 @@ def _verdict(
     if quarantine:
         rules += _check_rules(block.checks, contract, connection)
     with engine_errors("judge the columns", location=context.project.locate(block, "columns")):
-        total, broken, *each = connection.sql(contract.counts(_STAGED, rules)).fetchall()[0]
-    return _Verdict(total, broken, dict(zip(rules, each, strict=True)), quarantine)
+        found = connection.sql(contract.counts(_STAGED, rules)).fetchall()[0]
+    total, content, broken, *each = found
+    return _Verdict(total, content, broken, dict(zip(rules, each, strict=True)), quarantine)
 
 
 def _check_missing(context: StepContext, contract: Contract) -> None:

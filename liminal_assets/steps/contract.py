@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from liminal_assets.language.datasets import Column
 from liminal_assets.steps.types import DUCKDB_TYPES
 from liminal_assets.storage.forms import identifier, literal
+from liminal_assets.storage.tables import content_sum
 
 if TYPE_CHECKING:
     import duckdb
@@ -92,10 +93,7 @@ class Contract:
     def quarantined(self, source: str, rules: Sequence[Rule]) -> str:
         """A query of the rows as they came that break some of the rules, with the reasons."""
         names = ", ".join(
-            f"{identifier(_RAW + name)} AS {identifier(name)}"
-            if name in self.casts
-            else identifier(name)
-            for name in self.columns
+            f"{self._as_it_came(name)} AS {identifier(name)}" for name in self.columns
         )
         reasons = ", ".join(
             f"CASE WHEN {rule.breaks} THEN {literal(rule.reason)} END" for rule in rules
@@ -109,12 +107,16 @@ class Contract:
         )
 
     def counts(self, source: str, rules: Sequence[Rule]) -> str:
-        """A query of one row: all rows, rows that break any rule, rows that break each."""
+        """A query of one row: all rows, the sum of their content as they came, rows that break
+        any rule, rows that break each."""
         each = "".join(f", count(*) FILTER (WHERE {rule.breaks})" for rule in rules)
         return (
-            f"SELECT count(*), count(*) FILTER (WHERE {self.broken(rules)}){each} "
-            f"FROM ({self.judged(source)})"
+            f"SELECT count(*), {content_sum(map(self._as_it_came, self.columns))}, "
+            f"count(*) FILTER (WHERE {self.broken(rules)}){each} FROM ({self.judged(source)})"
         )
+
+    def _as_it_came(self, name: str) -> str:
+        return identifier(_RAW + name if name in self.casts else name)
 
 
 def contract_of(columns: Mapping[str, Column], relation: duckdb.DuckDBPyRelation) -> Contract:

@@ -11,7 +11,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +33,14 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-__all__ = ["StagedTable", "Table", "TableStore", "content_version"]
+__all__ = [
+    "StagedTable",
+    "Table",
+    "TableStore",
+    "content_sum",
+    "content_version",
+    "version_of",
+]
 
 _FILE = "data.parquet"
 _STALE_AFTER = 24 * 3600.0
@@ -204,6 +211,8 @@ class TableStore:
         partition: str | None,
         rows: Any,
         connection: duckdb.DuckDBPyConnection | None = None,
+        *,
+        measure: bool = True,
     ) -> StagedTable:
         """Writes rows where no reader sees them, in bounded memory where they stream.
 
@@ -211,6 +220,7 @@ class TableStore:
             rows: a DuckDB relation, Arrow table or reader, pandas or Polars frame, Ibis or
                 Spark expression, list of mappings, or a :class:`Table`.
             connection: the session that ``rows`` belongs to, if it is a relation.
+            measure: whether to count and hash the rows; an audit does it along with the rest.
 
         Raises:
             NotRowsError: the value holds no rows.
@@ -227,7 +237,8 @@ class TableStore:
         try:
             with engine_errors(f"write the rows of {asset}"):
                 rows.write_parquet(str(path), compression="zstd")
-                count, version = content_version(reader().from_parquet(str(path)))
+                written = reader().from_parquet(str(path))
+                count, version = content_version(written) if measure else (0, "")
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -351,12 +362,24 @@ def _escaped(key: str) -> str:
 
 def content_version(relation: duckdb.DuckDBPyRelation) -> tuple[int, str]:
     """The number of rows and a hash of their content, columns and types, whatever their order."""
-    columns = ", ".join(map(identifier, relation.columns))
+    hashed = content_sum(map(identifier, relation.columns))
+    ((count, total),) = relation.aggregate(f"count(*), {hashed}").fetchall()
+    return count, version_of(relation, count, total)
+
+
+def content_sum(columns: Iterable[str]) -> str:
+    """SQL of an aggregate that tells rows of other content, in whatever order, apart.
+
+    Args:
+        columns: SQL of each column, in order.
+    """
+    return f"coalesce(sum(hash({', '.join(columns)})::HUGEINT), 0) % 18446744073709551557"
+
+
+def version_of(relation: duckdb.DuckDBPyRelation, count: int, total: int) -> str:
+    """The data version of a relation's rows from their number and :func:`content_sum`."""
     schema = ", ".join(
         f"{name} {kind}" for name, kind in zip(relation.columns, relation.types, strict=True)
     )
-    (row,) = relation.aggregate(
-        f"count(*), coalesce(sum(hash({columns})::HUGEINT), 0) % 18446744073709551557"
-    ).fetchall()
-    (digest,) = reader().execute("SELECT hash($1)", [f"{row[1]} of {schema}"]).fetchall()[0]
-    return row[0], f"{row[0]}-{digest:016x}"
+    ((digest,),) = reader().execute("SELECT hash($1)", [f"{total} of {schema}"]).fetchall()
+    return f"{count}-{digest:016x}"

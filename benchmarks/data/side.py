@@ -1,0 +1,85 @@
+"""One side: ``plain`` is DuckDB by hand, ``ours`` the steps of the package; ``one`` step that does
+everything, or ``two`` with ten million rows written between them and a contract on them."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.data.rows import AGGREGATE, CLEAN, sales
+
+
+def plain(folder: Path, out: Path, steps: str) -> None:
+    """What one would write by hand, with the same files as result."""
+    import duckdb
+
+    work = duckdb.connect()
+    for name in ("sales", "stores"):
+        work.execute(f"CREATE VIEW {name} AS FROM '{folder}/{name}.parquet'")
+    source = f"({CLEAN})"
+    if steps == "two":
+        work.execute(f"COPY ({CLEAN}) TO '{out}/clean.parquet' (COMPRESSION zstd)")
+        source = f"'{out}/clean.parquet'"
+    query = AGGREGATE.format(source=source)
+    work.execute(f"COPY ({query}) TO '{out}/report.parquet' (COMPRESSION zstd)")
+
+
+def ours(folder: Path, out: Path, steps: str) -> None:
+    """The same as datasets: read, computed, staged, judged, hashed and published."""
+    import liminal_assets as la
+    from liminal_assets.steps.audit import audit
+    from liminal_assets.steps.clean import clean_rows
+    from liminal_assets.steps.context import StepContext
+    from liminal_assets.storage.sessions import session
+    from liminal_assets.storage.tables import Table, TableStore
+
+    cleaning = [{"drop_duplicates": {}}, {"fill_null": {"amount": 0}}]
+    contract = {
+        "id": "integer",
+        "amount": {"type": "float", "at_least": 0},
+        "channel": {"type": "category", "one_of": ["web", "shop", "phone"]},
+    }
+    source = "clean" if steps == "two" else f"({CLEAN})"
+    clean = {"from": "sales", "steps": cleaning}
+    report = {"from": ["clean" if steps == "two" else "sales", "stores"]}
+    project = la.Project.of(
+        "benchmark",
+        out,
+        datasets=[
+            {"dataset": "sales", "fetch": {"file": "sales.parquet"}},
+            {"dataset": "stores", "fetch": {"file": "stores.parquet"}},
+            {"dataset": "clean", "clean": clean, "columns": contract, "quarantine": True},
+            {"dataset": "report", "clean": {**report, "sql": AGGREGATE.format(source=source)}},
+        ],
+    )
+    store = TableStore(project)
+    raw = {name: Table(name, (f"{folder}/{name}.parquet",)) for name in ("sales", "stores")}
+    for name in ("clean", "report") if steps == "two" else ("report",):
+        block = project.block(name)
+        context = StepContext(project, block)
+        tables = {read: raw[read] if read in raw else store.read(read) for read in block.inputs}
+        with session() as connection:
+            made = clean_rows(context, tables, connection)
+            with audit(context, made.rows, store, connection) as audited:
+                audited.publish(store)
+
+
+def main() -> None:
+    """Prints seconds by the clock and of processors, and peak megabytes."""
+    side, steps, rows = sys.argv[1:]
+    folder = sales(int(rows))
+    with tempfile.TemporaryDirectory() as out:
+        started = time.perf_counter()
+        (plain if side == "plain" else ours)(folder, Path(out), steps)
+        seconds = time.perf_counter() - started
+        used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = used.ru_utime + used.ru_stime
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak_mb": used.ru_maxrss / 1024}))
+
+
+if __name__ == "__main__":
+    main()
