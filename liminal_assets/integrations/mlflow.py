@@ -83,7 +83,7 @@ def active_run(
     with _ACTIVE:
         experiment_id = experiment_of(project, model)
         end_killed_runs(project, experiment_id, dagster)
-        before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+        before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
         if mlflow.active_run() is not None:
             raise StepError(
                 "another MLflow run is active in this process",
@@ -91,7 +91,6 @@ def active_run(
             )
         try:
             with tracking_errors(f"start an MLflow run of {model}"):
-                mlflow.set_registry_uri(tracking_uri(project))
                 opened = _open(project, model, dagster, tags or {})
             run = ActiveRun(
                 opened.info.run_id,
@@ -107,8 +106,10 @@ def active_run(
                 with tracking_errors(f"end the MLflow run of {model}"):
                     mlflow.end_run(run.status)
         finally:
-            mlflow.set_tracking_uri(before[0])
-            mlflow.set_registry_uri(before[1])
+            if mlflow.active_run() is not None:
+                # it was started and could not be tagged
+                mlflow.end_run("FAILED")
+            mlflow.set_tracking_uri(before)
 
 
 def _open(project: Project, model: str, dagster: DagsterRun, tags: Mapping[str, str]) -> Any:

@@ -18,11 +18,20 @@ from liminal_assets.language.models import Model
 from liminal_assets.storage.modules import modules_below, top_imports
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow.models import ModelSignature
 
     from liminal_assets.steps.candidate import Candidate
+    from liminal_assets.steps.train import Trained
 
-__all__ = ["Serialization", "code_of", "requirements_of", "serialization_of", "signature_of"]
+__all__ = [
+    "Serialization",
+    "code_of",
+    "requirements_of",
+    "serialization_of",
+    "signature_of",
+    "typed_inputs",
+]
 
 _TRUSTED = (
     "functools.partial",
@@ -119,28 +128,42 @@ def _user_modules(project: Project, model: Model) -> list[Path]:
     return sorted({*found, *(project.root / path for path in packages)})
 
 
-def signature_of(candidate: Candidate) -> ModelSignature:
+def signature_of(trained: Trained) -> ModelSignature:
     """The input columns and the answer, enforced when the model is asked through MLflow.
 
-    Integers are doubles, for a null makes doubles of them; columns that may be null are optional.
+    Integers that may be null are doubles, as a null makes them; columns that may be null are
+    optional.
     """
     from mlflow.models import ModelSignature, infer_signature
     from mlflow.types import ColSpec, Schema
 
-    frame = candidate.inputs.head(1000).copy()
-    for column in frame.columns:
-        kind = frame[column].dtype
-        if str(kind) in ("bool", "boolean"):
-            frame[column] = frame[column].fillna(value=False).astype(bool)
-        elif kind.kind in "iuf":
-            frame[column] = frame[column].astype(float)
-        elif column in candidate.roles.categorical:
-            frame[column] = frame[column].astype(object).where(frame[column].notna(), "")
-            frame[column] = frame[column].map(str)
-    answers = candidate.pipeline.predict(candidate.inputs.head(5))
+    frame = typed_inputs(trained, 1000)
+    for column in trained.roles.categorical:
+        if frame[column].dtype.kind == "O":
+            # nulls alone have no type
+            frame[column] = frame[column].fillna("")
+    answers = trained.pipeline.predict(trained.inputs.head(5))
     found = infer_signature(frame, answers)
     columns: list[Any] = [
-        ColSpec(spec.type, spec.name, required=spec.name not in candidate.nullable)
+        ColSpec(spec.type, spec.name, required=spec.name not in trained.nullable)
         for spec in found.inputs
     ]
     return ModelSignature(inputs=Schema(columns), outputs=found.outputs)
+
+
+def typed_inputs(trained: Trained, rows: int) -> pd.DataFrame:
+    """The first input rows, in the types that the signature has."""
+    from liminal_assets.steps.transformers import as_texts
+
+    frame = trained.inputs.head(rows).copy()
+    learned = trained.rows.frame
+    for column in frame.columns:
+        kind = str(frame[column].dtype).lower()
+        if kind.startswith("bool"):
+            frame[column] = frame[column].fillna(value=False).astype(bool)
+        elif kind.startswith(("int", "uint")):
+            whole: Any = "int64" if learned[column].notna().all() else "float64"
+            frame[column] = frame[column].astype(whole)
+        elif column in trained.roles.categorical and not kind.startswith("float"):
+            frame[column] = as_texts(frame[column])
+    return frame

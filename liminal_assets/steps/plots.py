@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Drawing", "evaluation_plots", "importance_plot", "search_plot"]
+__all__ = ["evaluation_plots", "importance_plot", "search_plot"]
 
 _BLUE, _ORANGE, _GREY = "#2563eb", "#ea580c", "#94a3b8"
 _MOST_POINTS = 2000
@@ -49,18 +49,18 @@ def _classes(answers: Answers) -> Iterator[tuple[str, Plot]]:
 def _regression(answers: Answers) -> Iterator[tuple[str, Plot]]:
     chosen = _some(len(answers))
     truth, predicted = answers.truth[chosen], answers.predicted[chosen]
-    with Drawing("Predicted against actual", "actual", "predicted") as drawing:
+    with _Drawing("Predicted against actual", "actual", "predicted") as drawing:
         drawing.axes.scatter(truth, predicted, s=6, alpha=0.4, color=_BLUE, linewidths=0)
         ends = [min(truth.min(), predicted.min()), max(truth.max(), predicted.max())]
         drawing.axes.plot(ends, ends, color=_GREY, linewidth=1)
     yield "predicted_vs_actual", drawing.plot
-    with Drawing("Residuals", "predicted", "actual − predicted") as drawing:
+    with _Drawing("Residuals", "predicted", "actual − predicted") as drawing:
         drawing.axes.scatter(
             predicted, truth - predicted, s=6, alpha=0.4, color=_BLUE, linewidths=0
         )
         drawing.axes.axhline(0, color=_GREY, linewidth=1)
     yield "residuals", drawing.plot
-    with Drawing("Distribution of residuals", "actual − predicted", "rows") as drawing:
+    with _Drawing("Distribution of residuals", "actual − predicted", "rows") as drawing:
         drawing.axes.hist(answers.truth - answers.predicted, bins=40, color=_BLUE)
     yield "residual_distribution", drawing.plot
 
@@ -75,7 +75,7 @@ def _confusion(answers: Answers) -> Plot:
     matrix = matrix[:shown, :shown]
     labels = [str(label) for label in answers.classes[:shown]]
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    with Drawing("Confusion matrix", "predicted", "actual", grid=False) as drawing:
+    with _Drawing("Confusion matrix", "predicted", "actual", grid=False) as drawing:
         axes = drawing.axes
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.set_xticks(range(shown), labels, rotation=30 if shown > 4 else 0)
@@ -91,7 +91,7 @@ def _confusion(answers: Answers) -> Plot:
 def _roc(answers: Answers, curves: Mapping[str, tuple[Any, Any]]) -> Plot:
     from sklearn.metrics import auc, roc_curve
 
-    with Drawing("ROC curve", "false positive rate", "true positive rate") as drawing:
+    with _Drawing("ROC curve", "false positive rate", "true positive rate") as drawing:
         for label, (truth, scores) in curves.items():
             wrong, right, _ = roc_curve(truth, scores)
             drawing.axes.plot(
@@ -108,7 +108,7 @@ def _precision_recall(answers: Answers, scores: Any) -> Plot:
     truth = answers.truth == 1
     precision, recall, _ = precision_recall_curve(truth, scores)
     mean = average_precision_score(truth, scores)
-    with Drawing("Precision and recall", "recall", "precision") as drawing:
+    with _Drawing("Precision and recall", "recall", "precision") as drawing:
         drawing.axes.plot(recall, precision, color=_BLUE, label=f"average precision: {mean:.3f}")
         share = float(truth.mean())
         drawing.axes.axhline(share, color=_GREY, linewidth=1, linestyle="--", label="by chance")
@@ -122,7 +122,7 @@ def _calibration(answers: Answers) -> Plot:
 
     truth = answers.truth == 1
     happened, said = calibration_curve(truth, answers.positive, n_bins=10, strategy="quantile")
-    with Drawing("Calibration", "predicted probability", "share of positives") as drawing:
+    with _Drawing("Calibration", "predicted probability", "share of positives") as drawing:
         drawing.axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle="--")
         drawing.axes.plot(said, happened, color=_BLUE, marker="o", markersize=4)
     return drawing.plot
@@ -134,7 +134,7 @@ def importance_plot(importance: Sequence[Mapping[str, Any]], metric: str) -> Plo
     title = f"Permutation importance ({metric})"
     widest = max((len(str(row["column"])) for row in shown), default=0)
     left = min(0.55, 0.05 + 0.0175 * widest)
-    with Drawing(title, f"loss of {metric} when shuffled", "", left=left) as drawing:
+    with _Drawing(title, f"loss of {metric} when shuffled", "", left=left) as drawing:
         drawing.axes.barh(
             [str(row["column"]) for row in shown],
             [row["importance"] for row in shown],
@@ -156,7 +156,7 @@ def search_plot(search: Search) -> Plot:
         best.append(better(best[-1], value) if best else value)
     stopped = [t for t in search.trials if t.state == "pruned" and t.value is not None]
     numbers = [trial.number for trial in complete]
-    with Drawing(f"Search for {search.metric}", "trial", search.metric) as drawing:
+    with _Drawing(f"Search for {search.metric}", "trial", search.metric) as drawing:
         drawing.axes.scatter(
             numbers, [trial.value or 0.0 for trial in complete], s=14, color=_BLUE, label="complete"
         )
@@ -174,13 +174,19 @@ def search_plot(search: Search) -> Plot:
     return drawing.plot
 
 
-class Drawing:
+class _Drawing:
     """A figure with one pair of axes that becomes a :class:`Plot`."""
 
     plot: Plot
 
     def __init__(
-        self, title: str, across: str, up: str, *, grid: bool = True, left: float = 0.15
+        self,
+        title: str,
+        across: str,
+        up: str,
+        *,
+        grid: bool = True,
+        left: float = 0.15,
     ) -> None:
         from matplotlib.figure import Figure
 
@@ -197,7 +203,7 @@ class Drawing:
             self.axes.grid(visible=True, color="#e2e8f0", linewidth=0.6)
             self.axes.set_axisbelow(True)
 
-    def __enter__(self) -> Drawing:
+    def __enter__(self) -> _Drawing:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:

@@ -28,6 +28,7 @@ from liminal_assets.steps.packaging import (
     requirements_of,
     serialization_of,
     signature_of,
+    typed_inputs,
 )
 from liminal_assets.steps.prepare import Roles
 from liminal_assets.steps.report import Outcome, Plot
@@ -191,7 +192,7 @@ def _log_model(project: Project, trained: Trained) -> LoggedModel:
             trained.pipeline,
             name="model",
             signature=signature_of(trained),
-            input_example=_example(trained),
+            input_example=typed_inputs(trained, 3),
             pip_requirements=requirements_of(project, trained, serialization.library),
             code_paths=code or None,
             serialization_format=serialization.name,
@@ -199,15 +200,6 @@ def _log_model(project: Project, trained: Trained) -> LoggedModel:
         )
     source = client.get_logged_model(info.model_id).artifact_location
     return LoggedModel(info.model_id, str(source).removeprefix("file://"))
-
-
-def _example(trained: Trained) -> pd.DataFrame:
-    """A few rows in the types of the signature."""
-    frame = trained.inputs.head(3).copy()
-    for column in frame.columns:
-        if frame[column].dtype.kind in "iuf":
-            frame[column] = frame[column].astype(float)
-    return frame
 
 
 def _inputs(project: Project, trained: Trained) -> Any:

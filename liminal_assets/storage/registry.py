@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,7 +143,13 @@ class ModelRegistry:
                 token = page.token
                 if not token:
                     break
-        return [self._of(model, item) for item in sorted(found, key=lambda v: int(v.version))]
+            # a search finds versions without their aliases
+            registered = _found(lambda: self._client.get_registered_model(name))
+        aliases: dict[int, list[str]] = {}
+        for alias, number in (registered.aliases if registered else {}).items():
+            aliases.setdefault(int(number), []).append(alias)
+        versions = [self._of(model, item) for item in sorted(found, key=lambda v: int(v.version))]
+        return [replace(v, aliases=tuple(sorted(aliases.get(v.version, ())))) for v in versions]
 
     def load(self, version: ModelVersion) -> Any:
         """The fitted scikit-learn pipeline of a version.

@@ -85,7 +85,9 @@ def test_the_newest_candidate_is_the_challenger(
     challenger = registry.challenger("returned")
     assert challenger is not None
     assert challenger.version == 2
-    assert [version.version for version in registry.versions("returned")] == [1, 2]
+    registry.promote("returned", 1)
+    found = [(version.version, version.aliases) for version in registry.versions("returned")]
+    assert found == [(1, ("champion",)), (2, ("challenger",))]
 
 
 def test_promotion_moves_the_champion_and_keeps_why(
