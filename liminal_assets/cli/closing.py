@@ -87,6 +87,7 @@ def _metrics(metadata: Mapping[str, Any]) -> dict[str, float]:
         name: value.value
         for name, value in metadata.items()
         if "/" not in name
+        and name != "seconds"
         and isinstance(getattr(value, "value", None), int | float)
         and not isinstance(value.value, bool)
     }

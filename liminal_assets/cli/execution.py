@@ -117,8 +117,7 @@ def _execute(
     if executor == "in_process":
         job = InMemoryJob(session.job)
     else:
-        # steps of other processes load the project as Dagster's own code servers do
-        os.environ["LIMINAL_PROJECT"] = str(session.project.file)
+        session.expose()
         repository = ReconstructableRepository.for_module(
             CODE_LOCATION, "defs", working_directory=os.getcwd()
         )

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-def is_terminal(stream: TextIO | None = None) -> bool:
+def is_terminal(stream: IO[str] | None = None) -> bool:
     """Whether people look at what is written to ``stream`` (default: standard output)."""
     return (stream or sys.stdout).isatty() and os.environ.get("TERM") != "dumb"
 

@@ -38,12 +38,23 @@ def show_progress(steps: int, *, silent: bool = False) -> Iterator[Display]:
         yield _Silent()
         return
     sys.stdout.flush()
-    with os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8") as stream:
+    with _copy_of_output() as stream:
         if not is_terminal(stream):
             yield _Lines(stream, steps)
             return
         with _progress(stream) as progress:
             yield _Bars(progress, steps)
+
+
+@contextmanager
+def _copy_of_output() -> Iterator[IO[str]]:
+    try:
+        number = os.dup(sys.stdout.fileno())
+    except (OSError, AttributeError):  # no file: a notebook's or a test's
+        yield sys.stdout
+        return
+    with os.fdopen(number, "w", buffering=1, encoding="utf-8") as stream:
+        yield stream
 
 
 class _Silent:

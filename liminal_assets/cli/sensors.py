@@ -7,7 +7,6 @@ process dies, and nothing happens twice beside a daemon.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,9 +53,7 @@ class Tick:
 def evaluate_sensors(session: Session) -> Iterator[Tick]:
     """Evaluates every sensor that is switched on, whatever its interval."""
     # sensors live in the code location that the daemon would load
-    os.environ["LIMINAL_PROJECT"] = str(session.project.file)
-    if session.project.environment:
-        os.environ["LIMINAL_ENV"] = session.project.environment
+    session.expose()
     target = LoadableTargetOrigin(executable_path=sys.executable, module_name=CODE_LOCATION)
     origin = InProcessCodeLocationOrigin(target, location_name=CODE_LOCATION)
     load = InProcessWorkspaceLoadTarget(origin)

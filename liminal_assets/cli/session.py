@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import warnings
@@ -9,7 +10,6 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import click
 import dagster as dg
@@ -25,7 +25,7 @@ from liminal_assets.errors import StepError
 from liminal_assets.factories.build import build_definitions
 from liminal_assets.language.diagnostics import did_you_mean
 from liminal_assets.language.loading import Project
-from liminal_assets.storage.instance import dagster_home, open_instance
+from liminal_assets.storage.instance import open_instance
 
 __all__ = ["CODE_LOCATION", "Session", "open_session", "quiet_warnings"]
 
@@ -63,10 +63,12 @@ class Session:
         location = ManagedGrpcPythonEnvCodeLocationOrigin(target, CODE_LOCATION)
         return RemoteRepositoryOrigin(location, self.repository.name)
 
-    @property
-    def home(self) -> Path:
-        """The folder of Dagster's state."""
-        return dagster_home(self.project.home)
+    def expose(self) -> None:
+        """Lets :mod:`liminal_assets.definitions`, imported in this process or a child, load this
+        project in this environment, as Dagster's own code servers do."""
+        os.environ["LIMINAL_PROJECT"] = str(self.project.file)
+        if self.project.environment:
+            os.environ["LIMINAL_ENV"] = self.project.environment
 
     @cached_property
     def keys(self) -> Set[dg.AssetKey]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from liminal_assets.language.base import Block, Spec
 from liminal_assets.language.project import ProjectSpec
 from liminal_assets.language.source import plain_value
 
@@ -16,10 +17,35 @@ __all__ = ["plain_spec", "to_yaml"]
 def plain_spec(spec: ProjectSpec) -> dict[str, Any]:
     """A project as plain values, as they would be written: defaults filled in, what isn't there
     left out."""
-    plain = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
-    # what is merged in already
-    plain.pop("environments")
-    return {key: value for key, value in plain.items() if value not in ({}, [])}
+    plain: dict[str, Any] = _tidy(spec, spec.model_dump(mode="json", by_alias=True))
+    # merged in already
+    plain.pop("environments", None)
+    return plain
+
+
+def _tidy(value: Any, plain: Any) -> Any:
+    """What a spec says in the order in which people write it: its name first, what every block
+    may say last; keys that aren't there or hold nothing are left out."""
+    if isinstance(value, Spec):
+        fields = type(value).model_fields
+        order = sorted(fields, key=lambda name: name in Block.model_fields)
+        written = {
+            fields[name].alias or name: _tidy(
+                getattr(value, name), plain[fields[name].alias or name]
+            )
+            for name in order
+        }
+        return {
+            key: item
+            for (key, item), name in zip(written.items(), order, strict=True)
+            if item is not None
+            and (item not in ({}, []) or getattr(value, name) != fields[name].get_default())
+        }
+    if isinstance(value, Mapping) and isinstance(plain, dict):
+        return {key: _tidy(value.get(key), item) for key, item in plain.items()}
+    if isinstance(value, list | tuple) and isinstance(plain, list):
+        return [_tidy(*pair) for pair in zip(value, plain, strict=True)]
+    return plain
 
 
 def to_yaml(value: Any) -> str:

@@ -1,0 +1,76 @@
+"""The command in this process, and small projects for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from liminal_assets.cli.main import _run
+
+PROJECT = """\
+name: shop
+datasets:
+  - dataset: raw
+    fetch: {python: 'rows:fetch'}
+    partitions: {every: month, start: '2013-01-01', end: '2013-05-01'}
+  - dataset: clean
+    clean: {from: raw, sql: "SELECT * FROM raw WHERE amount > 0"}
+    columns: {amount: integer}
+  - dataset: stores
+    fetch: {file: stores.csv}
+features:
+  - feature: sales
+    from: {clean: {}, stores: {on: store}}
+    entity: [store, amount]
+"""
+ROWS = """\
+import pandas as pd
+
+def fetch(context):
+    print("printed by the step")
+    return pd.DataFrame({"amount": [1, 2, -1], "store": ["a", "b", "a"]})
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+
+Liminal = Callable[..., Done]
+
+
+@pytest.fixture
+def liminal(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Liminal:
+    """Runs the command with some arguments."""
+    for name in ("DAGSTER_HOME", "LIMINAL_HOME", "LIMINAL_ENV", "LIMINAL_POSTGRES_URL"):
+        monkeypatch.delenv(name, raising=False)
+    # set by commands for code that they load; taken back at the end of the test
+    monkeypatch.setenv("LIMINAL_PROJECT", "")
+
+    def run(*arguments: Any) -> Done:
+        code = _run([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return Done(code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a project of tables, which is the current folder."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (folder / "liminal.yml").write_text(PROJECT)
+    (folder / "rows.py").write_text(ROWS)
+    (folder / "stores.csv").write_text("store,city\na,Rome\nb,Oslo\n")
+    monkeypatch.chdir(folder)
+    return folder
