@@ -201,4 +201,17 @@ def first_predictions_in_words(session: Session) -> Iterator[str]:
         last = session.instance.get_latest_materialization_event(key)
         made = last.asset_materialization if last else None
         if made is not None and "first_prediction" in made.metadata:
-            yield f"{deployment.name}: first prediction {made.metadata['first_prediction'].value}"
+            first = _prediction_in_words(made.metadata["first_prediction"].value)
+            yield f"{deployment.name}: first prediction {first}"
+
+
+def _prediction_in_words(answer: Any) -> str:
+    """``True, probability 0.3207``."""
+    if not isinstance(answer, Mapping):
+        return str(answer)
+    rest = [
+        f"{name} {value:.4g}"
+        for name, value in answer.items()
+        if name.startswith("probability") and isinstance(value, int | float)
+    ]
+    return ", ".join([str(answer.get("prediction")), *rest])

@@ -98,7 +98,8 @@ def execute_requested(session: Session, run_id: str, *, listen: Listener) -> lis
         return []
     instance.add_run_tags(run_id, {PROCESS_TAG: this_process()})
     keys = frozenset(run.asset_selection or session.keys)
-    return _execute(session, run, keys, "in_process", listen)
+    quiet = run._replace(run_config={**run.run_config, **_QUIET})
+    return _execute(session, quiet, keys, "in_process", listen)
 
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -122,15 +123,34 @@ def _execute(
             CODE_LOCATION, "defs", working_directory=os.getcwd()
         )
         job = repository.get_reconstructable_job(session.job.name)
+    interrupted = False
     try:
         for event in execute_run_iterator(job, run, session.instance):
-            _note(event, reports, listen)
+            if _is_interrupt(event):
+                # otherwise Dagster takes it for a failure of the step
+                interrupted = True
+                session.instance.report_run_canceling(run, "interrupted from the keyboard")
+            else:
+                _note(event, reports, listen)
     except DagsterExecutionInterruptedError:
-        raise KeyboardInterrupt from None
+        interrupted = True
+    if interrupted:
+        raise KeyboardInterrupt
     for report in reports.values():
         if report.status in ("waiting", "running"):
             report.status = "skipped"
     return list(reports.values())
+
+
+def _is_interrupt(event: DagsterEvent) -> bool:
+    if event.event_type_value != "STEP_FAILURE":
+        return False
+    error = event.step_failure_data.error
+    while error is not None:
+        if error.cls_name == DagsterExecutionInterruptedError.__name__:
+            return True
+        error = error.cause
+    return False
 
 
 def _reports(

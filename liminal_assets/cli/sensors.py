@@ -10,10 +10,12 @@ import logging
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import dagster as dg
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.definitions.sensor_definition import DefaultSensorStatus
+from dagster._core.execution.compute_logs import redirect_to_file
 from dagster._core.instance.instance import DagsterInstance
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.remote_representation.external import RemoteSensor
@@ -30,9 +32,9 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._daemon.sensor import _process_tick_generator
 
+from liminal_assets.cli.instance import HeldRuns
 from liminal_assets.cli.processes import DIED_TAG
 from liminal_assets.cli.session import CODE_LOCATION, Session
-from liminal_assets.storage.instance import HeldRuns
 
 __all__ = ["Tick", "evaluate_sensors", "lost_requests"]
 
@@ -79,13 +81,13 @@ def _evaluate(
     before = len(held)
     logger = logging.getLogger("liminal.sensors")
     retention = instance.get_tick_retention_settings(InstigatorType.SENSOR)
-    errors = [
-        error
-        for error in _process_tick_generator(
-            workspace, logger, sensor, state, None, retention, submit_threadpool_executor=None
+    with redirect_to_file(sys.stderr, _log_file(instance)):
+        told = list(
+            _process_tick_generator(
+                workspace, logger, sensor, state, None, retention, submit_threadpool_executor=None
+            )
         )
-        if error is not None
-    ]
+    errors = [error for error in told if error is not None]
     requested = tuple(held[before:])
     last = next(
         iter(instance.get_ticks(sensor.get_remote_origin_id(), sensor.selector_id, limit=1)), None
@@ -97,6 +99,13 @@ def _evaluate(
         error = error.cause
     message = error.message.strip().split("\n")[0] if error else None
     return Tick(sensor.name, requested, last.skip_reason if last else None, message)
+
+
+def _log_file(instance: DagsterInstance) -> str:
+    """Where what sensors log is kept; what came of them is shown."""
+    folder = Path(instance.root_directory) / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder / "sensors.log")
 
 
 def _due(instance: DagsterInstance, sensor: RemoteSensor) -> InstigatorState | None:

@@ -21,11 +21,11 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
+from liminal_assets.cli.instance import open_command_instance
 from liminal_assets.errors import StepError
 from liminal_assets.factories.build import build_definitions
 from liminal_assets.language.diagnostics import did_you_mean
 from liminal_assets.language.loading import Project
-from liminal_assets.storage.instance import open_instance
 
 __all__ = ["CODE_LOCATION", "Session", "open_session", "quiet_warnings"]
 
@@ -146,7 +146,7 @@ def open_session(project: Project) -> Iterator[Session]:
     quiet_warnings()
     definitions = build_definitions(project)
     try:
-        instance = open_instance(project.home, outside_of_ui=True)
+        instance = open_command_instance(project.home)
         # the storages connect when they are first asked
         instance.get_runs_count()
     except Exception as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from liminal_assets.cli.main import _run
+from liminal_assets.storage.instance import open_instance
 
 PROJECT = """\
 name: shop
@@ -57,6 +60,8 @@ def liminal(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
     monkeypatch.setenv("LIMINAL_PROJECT", "")
 
     def run(*arguments: Any) -> Done:
+        # a command is a process of its own: it has imported nothing of the project yet
+        sys.modules.pop("rows", None)
         code = _run([str(argument) for argument in arguments])
         out, err = capfd.readouterr()
         return Done(code, out, err)
@@ -64,11 +69,22 @@ def liminal(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
     return run
 
 
+@pytest.fixture(scope="session")
+def empty_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder whose databases are made, which takes Dagster a second or two."""
+    folder = tmp_path_factory.mktemp("state")
+    with open_instance(folder) as instance:
+        instance.get_runs_count()
+        assert instance.schedule_storage
+        instance.schedule_storage.all_instigator_state()
+    return folder / ".liminal"
+
+
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_state: Path) -> Path:
     """The folder of a project of tables, which is the current folder."""
     folder = tmp_path / "shop"
-    folder.mkdir()
+    shutil.copytree(empty_state, folder / ".liminal")
     (folder / "liminal.yml").write_text(PROJECT)
     (folder / "rows.py").write_text(ROWS)
     (folder / "stores.csv").write_text("store,city\na,Rome\nb,Oslo\n")
