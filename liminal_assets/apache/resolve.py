@@ -51,7 +51,7 @@ class Examination:
     @property
     def diagnostics(self) -> list[Diagnostic]:
         """Everything, in the order of the files."""
-        return sorted({*self.obstacles, *self.findings})
+        return list(_in_order([*self.obstacles, *self.findings]))
 
 
 def resolve_projects(
@@ -109,8 +109,8 @@ def examine_projects(
             findings.extend(check_references(project.configuration, project.file.parent))
     return Examination(
         tuple(project for project in projects if tree.asked_for(project.file)),
-        tuple(sorted(set(obstacles))),
-        tuple(sorted(set(findings))),
+        _in_order(obstacles),
+        _in_order(findings),
     )
 
 
@@ -134,6 +134,12 @@ def _by_name(
             places[name] = at
             result[name] = None if mistakes else document
     return result, obstacles
+
+
+def _in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """In the order of the files; what several heirs of a super have in common once."""
+    seen = {(item.location, item.code, item.message): item for item in sorted(diagnostics)}
+    return tuple(seen.values())
 
 
 def _plain(value: Any) -> Any:

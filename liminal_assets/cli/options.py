@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from liminal_assets.apache.find import find_apache
 from liminal_assets.language.diagnostics import InvalidProjectError
 from liminal_assets.language.loading import Project, find_project_file, find_projects, load_project
 
@@ -63,4 +64,11 @@ def open_project(path: Path, env: str | None) -> Project:
     Raises:
         InvalidProjectError: everything that is wrong with it.
     """
-    return load_project(project_file(path), environment=env)
+    try:
+        return load_project(project_file(path), environment=env)
+    except InvalidProjectError:
+        if find_apache(path) is None:
+            raise
+        message = "this is a project of Apache Liminal"
+        hint = "'liminal validate' and 'liminal resolve' take it"
+        raise InvalidProjectError.at(path, "apache-project", message, hint) from None

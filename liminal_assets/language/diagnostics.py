@@ -23,7 +23,7 @@ class Location:
         return f"{self.file}:{self.line}:{self.column}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Diagnostic:
     """One mistake: a stable ``code``, a message and, where there is one, a hint.
 
@@ -40,6 +40,13 @@ class Diagnostic:
     def __str__(self) -> str:
         hint = f" ({self.hint})" if self.hint else ""
         return f"{self.location}: {self.code}: {self.message}{hint}"
+
+    def __lt__(self, other: Diagnostic) -> bool:
+        """In the order of the files."""
+        return self._order() < other._order()
+
+    def _order(self) -> tuple[Location, str, str, str, str]:
+        return self.location, self.code, self.message, self.hint or "", self.severity
 
     @property
     def is_error(self) -> bool:
