@@ -40,7 +40,7 @@ _log = logging.getLogger("liminal_assets.serving")
 
 def create_app(
     pipeline: Any,
-    signature: Any = None,
+    signature: Any,
     *,
     name: str = "model",
     version: str = "1",

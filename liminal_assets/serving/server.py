@@ -32,6 +32,10 @@ __all__ = ["DeploymentApp", "end_with", "run_app", "serve"]
 _DRAIN_SECONDS = 30
 """The longest that requests under way may take after SIGTERM."""
 
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""One row is answered by one core; threads that wait for one another make it slower. Set, they stay
+as they are; libraries read them when a model is loaded."""
+
 
 @dataclass(frozen=True)
 class DeploymentApp:
@@ -109,6 +113,8 @@ def run_app(make_app: Callable[[], Any], bound: socket.socket, *, workers: int =
         bound: the socket, listening.
         workers: processes; one that dies is replaced.
     """
+    for name in _THREADS:
+        os.environ.setdefault(name, "1")
     config = uvicorn.Config(
         _Worker(make_app, os.getpid() if workers > 1 else None),
         factory=True,

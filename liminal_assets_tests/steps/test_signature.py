@@ -33,6 +33,28 @@ def test_a_signature_is_read_from(source: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "column",
+    [
+        pytest.param(pd.Series([1.5, 2.5]), id="float64"),
+        pytest.param(pd.Series([1.5, None]), id="float64 with nulls"),
+        pytest.param(pd.Series([1.5], dtype="float32"), id="float32"),
+        pytest.param(pd.Series([1, 2]), id="int64"),
+        pytest.param(pd.Series([1, 2], dtype="int32"), id="int32"),
+        pytest.param(pd.Series([1, None], dtype="Int64"), id="nullable integers"),
+        pytest.param(pd.Series([True, False]), id="truth values"),
+        pytest.param(pd.Series(["a", None]), id="texts"),
+        pytest.param(pd.Series(["a", "b"], dtype="category"), id="categories"),
+        pytest.param(pd.Series([pd.Timestamp("2026-01-01")]), id="moments"),
+        pytest.param(pd.Series([b"x"]), id="bytes"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Hint")
+def test_a_frame_has_the_types_that_mlflow_infers(column: pd.Series) -> None:
+    frame = pd.DataFrame({"a": column})
+    assert Signature.of(frame) == Signature.of(infer_signature(frame))
+
+
+@pytest.mark.parametrize(
     "schema",
     [
         pytest.param(Schema([TensorSpec(np.dtype("float64"), (-1, 3))]), id="a tensor"),
