@@ -94,6 +94,8 @@ def alert_sensor(
     )
 
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        if alert.off:
+            return dg.SensorResult(skip_reason=f"{alert.alert} is off: its URL is empty")
         return _evaluate(context, owner, alert, watched)
 
     return dg.SensorDefinition(

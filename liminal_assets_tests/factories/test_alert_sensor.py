@@ -274,3 +274,17 @@ def test_it_works_alone(instance: dg.DagsterInstance, inbox: Inbox) -> None:
     run(instance, [failing_asset("another", "gone")])
     sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
     assert inbox.bodies[0]["text"] == "another: the run failed"
+
+
+@pytest.mark.parametrize("channel", ["webhook", "slack"])
+def test_an_alert_whose_url_is_empty_is_off(
+    channel: str, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    run(instance, [asset_with_check(passed=False)])
+    off = {"alert": "ops", channel: ""}
+    project = Project.of("shop", tmp_path, alerts=[off])
+    sensor = la.alert_sensor(project.spec.alerts[0], project=project)
+    context = dg.build_sensor_context(instance=instance, sensor_name=SENSOR)
+    told = sensor.evaluate_tick(context)
+    assert told.skip_message == "ops is off: its URL is empty"
+    assert not told.run_requests
