@@ -9,13 +9,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from liminal_assets.errors import StepError
 from liminal_assets.language.loading import Project
 from liminal_assets.storage.forms import to_relation
 from liminal_assets.storage.sessions import reader
 from liminal_assets.storage.tables import Table, TableStore
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["PredictionLog"]
 
@@ -68,17 +70,12 @@ class PredictionLog:
             until: default: now.
 
         Returns:
-            A table, empty if nothing was asked in that time.
-
-        Raises:
-            StepError: nothing was ever logged.
+            A table, empty if nothing was asked in that time; of a log that was never written with
+            the columns alone that every log has.
         """
         keys = self._store.partitions(self.asset)
         if not keys:
-            raise StepError(
-                f"{self.deployment} has no predictions yet",
-                hint=f"'liminal serve {self.deployment}' logs every row that it answers",
-            )
+            return Table(self.asset, value=_nothing())
         since, until = _utc(since), _utc(until)
         # the newest file gives an empty window its columns
         covering = list(_covering(keys, since, until)) or keys[-1:]
@@ -92,6 +89,19 @@ class PredictionLog:
     def exists(self) -> bool:
         """Whether anything was ever logged."""
         return self._store.exists(self.asset)
+
+
+def _nothing() -> pa.Table:
+    import pyarrow as pa
+
+    moment = pa.timestamp("us", "UTC")
+    columns = {
+        "model_version": pa.string(),
+        "prediction_id": pa.string(),
+        "requested_at": moment,
+        "scored_at": moment,
+    }
+    return pa.schema(list(columns.items())).empty_table()
 
 
 def _covering(keys: list[str], since: datetime | None, until: datetime | None) -> Iterator[str]:
