@@ -52,9 +52,10 @@ class Batch:
         if not expressions:
             return ()
         names = dict.fromkeys(expressions)
-        listed = ", ".join(f"{expression} AS a{i}" for i, expression in enumerate(names))
+        # the count makes one row of expressions that are all subqueries
+        listed = ", ".join([*names, "count(*)"])
         (values,) = self.query(f"SELECT {listed} FROM {self.name}").fetchall()
-        found = dict(zip(names, values, strict=True))
+        found = dict(zip(names, values, strict=False))
         return [found[expression] for expression in expressions]
 
 

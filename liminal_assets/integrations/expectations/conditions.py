@@ -99,7 +99,10 @@ class _PandasQuery:
         text = re.sub(r"`([^`]+)`|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", plain, text)
         words = {"&": "and", "|": "or"}
         tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-        return tokenize.untokenize((kind, words.get(word, word)) for kind, word, *_ in tokens)
+        return tokenize.untokenize(
+            (tokenize.NAME, words[word]) if word in words else (kind, word)
+            for kind, word, *_ in tokens
+        )
 
     def _truth(self, node: ast.expr) -> str:
         """A test that is never null."""

@@ -197,7 +197,8 @@ def _classic(frame: pd.DataFrame) -> pd.DataFrame:
         column = frame[name]
         if pd.api.types.is_extension_array_dtype(column.dtype):
             if pd.api.types.is_bool_dtype(column.dtype):
-                frame[name] = column.astype(object if column.hasnans else bool)
+                objects = column.astype(object).where(column.notna(), None)
+                frame[name] = objects if column.hasnans else column.astype(bool)
             elif pd.api.types.is_integer_dtype(column.dtype):
                 kind: Any = "float64" if column.hasnans else column.dtype.name.lower()
                 frame[name] = column.astype(kind)

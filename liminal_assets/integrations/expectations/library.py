@@ -138,6 +138,9 @@ def _argument_mistakes(check: Check, kind: type[Expectation]) -> Iterator[Mistak
     condition = check.arguments.get("row_condition")
     if isinstance(condition, str):
         yield from _row_condition_mistakes(condition, check.arguments.get("condition_parser"))
+    if "kl_divergence" in kind.expectation_type and not check.arguments.get("partition_object"):
+        message = f"{check.expectation} needs the argument 'partition_object'"
+        yield Mistake("missing-argument", message, "the distribution to compare with")
     for argument in _QUERIES & check.arguments.keys():
         if "{batch}" not in str(check.arguments[argument]):
             message = f"{argument}: the query doesn't read the rows that are checked"
@@ -231,10 +234,26 @@ _PARAMETER = re.compile(r"\$(\w+)")
 _PASSED_THROUGH = re.compile(r"PassThrough\((['\"])(.*?)\1\)", re.DOTALL)
 
 
+_SENTENCES: dict[tuple[str, str], str] = {}
+"""Rendered once: a partitioned asset is checked many times."""
+
+
 def sentence(expectation: Expectation) -> str:
     """What an expectation asks for, in Great Expectations' own words or the user's."""
     if expectation.description:
         return str(expectation.description)
+    key = (type(expectation).__name__, repr(expectation.configuration.kwargs))
+    if key not in _SENTENCES:
+        if len(_SENTENCES) > _MOST_SENTENCES:
+            _SENTENCES.clear()
+        _SENTENCES[key] = _rendered(expectation)
+    return _SENTENCES[key]
+
+
+_MOST_SENTENCES = 5_000
+
+
+def _rendered(expectation: Expectation) -> str:
     with quiet():
         expectation.render()
     contents: list[Any] = [content.to_json_dict() for content in expectation.rendered_content or ()]

@@ -10,10 +10,17 @@ import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 from typing import Any
 
 from liminal_assets.integrations.expectations.domains import Domain
-from liminal_assets.integrations.expectations.rowtests import ROW_TESTS, RowTest, members
+from liminal_assets.integrations.expectations.rowtests import (
+    ROW_TESTS,
+    RowTest,
+    inside,
+    members,
+    repeated,
+)
 from liminal_assets.integrations.expectations.sql import NotInSqlError, Schema, constant, moment
 
 __all__ = ["Counted", "Metric", "metric_of", "row_test_of"]
@@ -92,6 +99,45 @@ def _one(sql: str, convert: Callable[[Any], Any] = lambda value: value) -> Metri
 def _unexpected_count(domain: Domain, test: RowTest) -> Metric:
     (count,) = yield [test.count or domain.count(test.wrong(domain))]
     return Counted(int(count), domain, test)
+
+
+@_metric("column_values.unique.unexpected_count")
+@_metric("compound_columns.unique.unexpected_count")
+def _repeated(domain: Domain, arguments: Arguments) -> Metric:
+    """Counts repeated rows only once it is known that there are any, which is cheaper to find."""
+    test = repeated(domain)
+    distinct, rows = yield from _distinct_keys(domain)
+    if rows == distinct:
+        return Counted(0, domain, test)
+    counted = yield from _unexpected_count(domain, test)
+    return counted
+
+
+_MOST_BITS = 2**28
+"""The widest range of integers that one bit each is kept for: 32 megabytes a thread."""
+
+
+def _distinct_keys(domain: Domain) -> Metric:
+    """The number of distinct values, or combinations of them, and of the rows that have any."""
+    keys = [domain.schema.value(column) for column in domain.columns]
+    kind = domain.schema.type(domain.columns[0])
+    if len(keys) == 1 and kind in ("BIGINT", "INTEGER", "SMALLINT"):
+        (key,) = keys
+        low, high, rows = yield [
+            domain.aggregate(f"{function}({key})") for function in ("min", "max", "count")
+        ]
+        if not rows:
+            return 0, 0
+        if high - low < min(_MOST_BITS, 64 * rows):
+            seen = f"bitstring_agg({key}, ({low})::{kind}, ({high})::{kind})"
+            (distinct,) = yield [f"bit_count({domain.aggregate(seen)})"]
+            return int(distinct), rows
+    groups = f"FROM {domain.source} WHERE {domain.present} GROUP BY {', '.join(keys)}"
+    distinct, rows = yield [
+        f"(SELECT count(*) FROM (SELECT 1 {groups}))",
+        domain.count(domain.filled),
+    ]
+    return int(distinct), rows
 
 
 @_metric("column_values.not_outliers.unexpected_count")
@@ -206,6 +252,13 @@ def _scalar(value: Any) -> Any:
 
 
 @_metric("column_values.nonnull.count")
+def _nonnull_count(domain: Domain, arguments: Arguments) -> Metric:
+    import numpy as np
+
+    # a share of nothing is NaN for NumPy's numbers and an error for Python's
+    return _one(domain.count(domain.filled), np.int64)
+
+
 @_metric("column.non_null_count")
 def _non_null_count(domain: Domain, arguments: Arguments) -> Metric:
     return _one(domain.count(domain.filled), int)
@@ -219,16 +272,14 @@ def _non_null_proportion(domain: Domain, arguments: Arguments) -> Metric:
 
 @_metric("column.distinct_values.count")
 def _distinct_count(domain: Domain, arguments: Arguments) -> Metric:
-    return _one(f"(SELECT count(*) FROM ({_distinct(domain)}))", int)
+    distinct, _ = yield from _distinct_keys(domain)
+    return distinct
 
 
 @_metric("column.unique_proportion")
 def _unique_proportion(domain: Domain, arguments: Arguments) -> Metric:
-    filled, distinct = yield [
-        domain.count(domain.filled),
-        f"(SELECT count(*) FROM ({_distinct(domain)}))",
-    ]
-    return distinct / filled if filled else 0
+    distinct, rows = yield from _distinct_keys(domain)
+    return distinct / rows if rows else 0
 
 
 def _distinct(domain: Domain, test: str = "true") -> str:
@@ -342,6 +393,38 @@ def _between(at: Mapping[int, float], position: float, method: str, np: Any) -> 
     if fraction == 0:
         return low
     return float(np.quantile([low, high], fraction, method=method))
+
+
+@_metric("column.value_counts")
+def _value_counts(domain: Domain, arguments: Arguments) -> Metric:
+    if domain.schema.kind(domain.column) in ("moment", "date", "time", "other"):
+        raise NotInSqlError(f"how often values of type {domain.schema.type(domain.column)} occur")
+    import pandas as pd
+
+    counts = _distinct(domain).replace(" AS v ", " AS v, count(*) AS n ", 1)
+    values, numbers = yield [
+        f"(SELECT list({part} ORDER BY v) FROM ({counts}))" for part in ("v", "n")
+    ]
+    return pd.Series(numbers or [], pd.Index(values or [], name="value"), name="count")
+
+
+@_metric("column.histogram")
+def _histogram(domain: Domain, arguments: Arguments) -> Metric:
+    x, bins = _number(domain), list(arguments["bins"])
+    if len(bins) < 2 or sorted(bins) != bins:
+        raise NotInSqlError("a histogram of one bin or of bins out of order")
+    edges = [constant(float(edge)) for edge in bins]
+    counts = yield [
+        # the last bin holds its upper edge, as numpy.histogram's does
+        domain.count(f"{x} >= {low} AND {x} {'<=' if high == edges[-1] else '<'} {high}")
+        for low, high in pairwise(edges)
+    ]
+    return list(counts)
+
+
+@_metric("column_values.between.count")
+def _between_count(domain: Domain, arguments: Arguments) -> Metric:
+    return _one(domain.count(inside(domain, arguments)), int)
 
 
 @_metric("unexpected_rows_query.row_count")

@@ -38,9 +38,9 @@ _PLACES: Mapping[Any, str] = {
     sre.AT_BEGINNING: r"\A",
     sre.AT_BEGINNING_STRING: r"\A",
     sre.AT_END_STRING: r"\z",
-    # the end, or a line break that ends the text
-    sre.AT_END: r"(?:\n?\z)",
 }
+_END = r"(?:\n?\z)"
+"""The end, or a line break that ends the text; Python's ``$`` leaves that for what follows."""
 
 
 def to_re2(pattern: str) -> str:
@@ -58,14 +58,24 @@ def to_re2(pattern: str) -> str:
         raise NotInSqlError(f"the regular expression {pattern!r}: {error}") from None
     if parsed.state.flags & ~re.UNICODE:
         raise NotInSqlError("a regular expression with flags")
-    return _sequence(parsed)
+    return _sequence(parsed, last=True)
 
 
-def _sequence(items: Any) -> str:
-    return "".join(_item(kind, value) for kind, value in items)
+def _sequence(items: Any, *, last: bool = False) -> str:
+    """A sequence of items; ``last`` if nothing follows it in the whole pattern."""
+    parts = []
+    for index, (kind, value) in enumerate(items):
+        parts.append(_item(kind, value, last=last and index == len(items) - 1))
+    return "".join(parts)
 
 
-def _item(kind: Any, value: Any) -> str:
+def _item(kind: Any, value: Any, *, last: bool) -> str:
+    if kind is sre.AT and value is sre.AT_END and last:
+        return _END
+    if kind is sre.SUBPATTERN:
+        return _group(value, last=last)
+    if kind is sre.BRANCH:
+        return f"(?:{'|'.join(_sequence(branch, last=last) for branch in value[1])})"
     write = _WRITERS.get(kind)
     if write is None:
         raise NotInSqlError(f"a regular expression with {str(kind).lower()}")
@@ -111,16 +121,16 @@ def _repeat(value: Any, greed: str) -> str:
     return f"{body}{count}{greed}"
 
 
-def _group(value: Any) -> str:
+def _group(value: Any, *, last: bool) -> str:
     _, add, remove, items = value
     if add or remove:
         raise NotInSqlError("a regular expression with flags")
-    return f"(?:{_sequence(items)})"
+    return f"(?:{_sequence(items, last=last)})"
 
 
 def _place(value: Any) -> str:
     if value not in _PLACES:
-        raise NotInSqlError("a regular expression with word boundaries")
+        raise NotInSqlError("a regular expression with word boundaries, or '$' in its midst")
     return _PLACES[value]
 
 
@@ -129,8 +139,6 @@ _WRITERS: Mapping[Any, Callable[[Any], str]] = {
     sre.NOT_LITERAL: lambda code: f"[^{_literal(code)}]",
     sre.ANY: lambda _: r"[^\n]",
     sre.IN: _set,
-    sre.BRANCH: lambda value: f"(?:{'|'.join(map(_sequence, value[1]))})",
-    sre.SUBPATTERN: _group,
     sre.MAX_REPEAT: lambda value: _repeat(value, ""),
     sre.MIN_REPEAT: lambda value: _repeat(value, "?"),
     sre.AT: _place,

@@ -17,7 +17,7 @@ from liminal_assets.integrations.expectations.domains import Domain
 from liminal_assets.integrations.expectations.regexes import to_re2
 from liminal_assets.integrations.expectations.sql import NotInSqlError, Schema, constant, moment
 
-__all__ = ["ROW_TESTS", "RowTest", "members"]
+__all__ = ["ROW_TESTS", "RowTest", "inside", "members", "repeated"]
 
 Arguments = Mapping[str, Any]
 
@@ -75,7 +75,7 @@ def _null(domain: Domain, arguments: Arguments) -> RowTest:
 
 @_row_test("column_values.between")
 def _between(domain: Domain, arguments: Arguments) -> RowTest:
-    return RowTest(_outside(domain.schema.value(domain.column), domain, arguments))
+    return RowTest(f"NOT ({inside(domain, arguments)})")
 
 
 @_row_test("column_values.value_length.between")
@@ -91,12 +91,14 @@ def _length_equals(domain: Domain, arguments: Arguments) -> RowTest:
     return RowTest(f"length({text}) <> {constant(arguments['value'])}")
 
 
-def _outside(value: str, domain: Domain, arguments: Arguments) -> str:
+def inside(domain: Domain, arguments: Arguments) -> str:
+    """SQL: whether a value lies within ``min_value`` and ``max_value``."""
+    value = domain.schema.value(domain.column)
     tests = [
         f"{value} {sign} {domain.schema.comparable(domain.column, bound)}"
         for sign, bound in _bounds(arguments)
     ]
-    return f"NOT ({' AND '.join(tests)})"
+    return " AND ".join(tests)
 
 
 def _bounds(arguments: Arguments) -> list[tuple[str, Any]]:
@@ -224,15 +226,15 @@ def _like(domain: Domain, pattern: str, arguments: Arguments) -> str:
 
 @_row_test("column_values.unique")
 def _unique(domain: Domain, arguments: Arguments) -> RowTest:
-    return _repeated(domain)
+    return repeated(domain)
 
 
 @_row_test("compound_columns.unique")
 def _compound_unique(domain: Domain, arguments: Arguments) -> RowTest:
-    return _repeated(domain)
+    return repeated(domain)
 
 
-def _repeated(domain: Domain) -> RowTest:
+def repeated(domain: Domain) -> RowTest:
     """Rows whose values occur more than once; missing values equal each other."""
     keys = ", ".join(domain.schema.value(column) for column in domain.columns)
     groups = f"FROM {domain.source} WHERE {domain.present} GROUP BY {keys} HAVING count(*) > 1"
