@@ -38,10 +38,12 @@ if TYPE_CHECKING:
     from liminal_assets.steps.train import Trained
     from liminal_assets.storage.registry import ModelVersion
 
-__all__ = ["UNTIL_TAG", "model_assets", "until_of"]
+__all__ = ["TRAINED_UNTIL", "UNTIL_TAG", "model_assets", "until_of"]
 
 UNTIL_TAG = "liminal/until"
 """Tag of a run: the last partition that a model may learn from."""
+TRAINED_UNTIL = "trained_until"
+"""Metadata of a candidate: the last partition that it learned from."""
 
 _PARTITION_TAGS = ("dagster/asset_partition_range_end", "dagster/partition")
 
@@ -157,7 +159,7 @@ def _train(
                 **_told(trained),
                 "version": version.version,
                 "mlflow_run": dg.MetadataValue.url(run.url),
-                "trained_until": tags["liminal.trained_until"] or None,
+                TRAINED_UNTIL: tags["liminal.trained_until"] or None,
                 "data_version": rows.version,
                 "logging_seconds": round(seconds, 3),
             }

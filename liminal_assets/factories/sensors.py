@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -16,11 +17,11 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from liminal_assets.factories.alerting import alert_sensor
 from liminal_assets.factories.common import asset_key, project_of, spec_of
-from liminal_assets.factories.models import UNTIL_TAG
+from liminal_assets.factories.models import TRAINED_UNTIL, UNTIL_TAG
 from liminal_assets.factories.monitors import JUDGEMENT
 from liminal_assets.language.loading import Project
 from liminal_assets.language.monitors import Monitor
-from liminal_assets.language.partitions import partitions_of
+from liminal_assets.language.partitions import moments_of, partitions_of
 from liminal_assets.steps.judgement import Judgement
 from liminal_assets.steps.policy import PolicyState, Retraining, decide
 
@@ -127,6 +128,7 @@ def _evaluate(
         judgements,
         cooldown=block.on_breach.cooldown,
         busy=_busy(instance, project, model),
+        learned=_learned(instance, project, block, model),
     )
     told = json.dumps({"event": newest, "policy": decision.state.as_dict()})
     if decision.retraining is None:
@@ -184,6 +186,26 @@ def _busy(instance: dg.DagsterInstance, project: Project, model: str) -> str | N
         if run.tags.get(MODEL_TAG) == name or key in (run.asset_selection or ()):
             return f"run {run.run_id[:8]} is training {model} ({run.status.value.lower()})"
     return None
+
+
+def _learned(
+    instance: dg.DagsterInstance, project: Project, block: Monitor, model: str
+) -> dict[str, datetime]:
+    """By model version, the end of the partitions that it learned from."""
+    partitions = partitions_of(project, block)
+    if partitions is None or partitions.every is None:
+        return {}
+    records = instance.fetch_materializations(asset_key(project, model), _RUNS_AT_ONCE).records
+    learned: dict[str, datetime] = {}
+    for record in records:
+        materialization = record.asset_materialization
+        said = materialization.metadata if materialization else {}
+        if "version" in said and TRAINED_UNTIL in said:
+            # a model may learn from a table that is cut otherwise
+            with suppress(ValueError):
+                _, end = moments_of(partitions, str(said[TRAINED_UNTIL].value))
+                learned.setdefault(str(said["version"].value), end)
+    return learned
 
 
 def _model_name(project: Project, model: str | None) -> str:

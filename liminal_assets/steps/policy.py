@@ -93,18 +93,21 @@ def decide(
     *,
     cooldown: timedelta | None = None,
     busy: str | None = None,
+    learned: Mapping[str, datetime] | None = None,
 ) -> Decision:
     """Takes note of judgements and decides.
 
     Several breaches lead to one retraining. A breach that can't be answered now is held, and
     answered when it can, unless a later window of the same or a newer model version turns out
-    well until then. One in a partition that a retraining already reached needs no other.
+    well until then. One in a partition that the model learned from, or that a retraining already
+    reached, needs no other: there is nothing new to learn from.
 
     Args:
         state: what :func:`decide` gave before.
         judgements: new ones, in any order.
         cooldown: the shortest time between the windows of two retrainings.
         busy: what is training the model right now, in words.
+        learned: by model version, the end of the data that it learned from.
     """
     # of a window judged several times the last word counts
     new = sorted({judgement.key: judgement for judgement in judgements}.values(), key=_moment)
@@ -113,7 +116,7 @@ def decide(
     state = replace(state, held=tuple(waiting))
     news = _News()
     for judgement in new:
-        state = _noted(state, judgement, news)
+        state = _noted(state, judgement, news, learned or {})
     if not state.held:
         return Decision(None, news.reason(bool(new)), state)
     names = ", ".join(breach.window.key for breach in state.held)
@@ -147,8 +150,8 @@ class _News:
             _listed(self.known, "is a breach already answered", "are breaches already answered"),
             _listed(
                 self.reached,
-                "is a breach in data that the last retraining already had",
-                "are breaches in data that the last retraining already had",
+                "is a breach in data that was already learned from",
+                "are breaches in data that was already learned from",
             ),
         ]
         return "nothing to do: " + "; ".join(text for text in said if text)
@@ -161,14 +164,17 @@ def _listed(windows: Sequence[str], one: str, several: str) -> str:
     return f"{shown} {one if len(windows) == 1 else several}"
 
 
-def _noted(state: PolicyState, judgement: Judgement, news: _News) -> PolicyState:
+def _noted(
+    state: PolicyState, judgement: Judgement, news: _News, learned: Mapping[str, datetime]
+) -> PolicyState:
     key, until = judgement.key, judgement.window.until
+    reached = _latest(state.last, learned.get(judgement.model_version or ""))
     state = replace(state, newest=_latest(state.newest, until))
     if not judgement.breach:
         news.good.append(judgement.window.key)
     elif key in state.handled:
         news.known.append(judgement.window.key)
-    elif judgement.window.partition and state.last and until and until <= state.last:
+    elif judgement.window.partition and reached and until and until <= reached:
         news.reached.append(judgement.window.key)
     else:
         others = [breach for breach in state.held if breach.key != key]

@@ -197,6 +197,26 @@ def test_the_cooldown_is_counted_in_the_time_of_the_data(
     assert asked == [1, 0, 1, 0]
 
 
+def test_a_breach_in_data_that_the_model_learned_from_asks_for_nothing(
+    project: Project, instance: dg.DagsterInstance
+) -> None:
+    trained = {"version": 1, "trained_until": "2024-07"}
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(dg.AssetKey(["shop", "returned"]), metadata=trained)
+    )
+    for month in ("07", "08"):
+        write_scores(project, f"2024-{month}", seed=1, shift=2)
+    watch(project, instance, "2024-07")
+    seen = look(project, instance)
+    assert not seen.run_requests
+    assert seen.skip_message == (
+        "nothing to do: 2024-07 is a breach in data that was already learned from"
+    )
+    watch(project, instance, "2024-08")
+    (request,) = look(project, instance, seen.cursor).run_requests or []
+    assert request.tags["liminal/windows"] == "2024-08:v1"
+
+
 def test_a_good_window_leads_to_nothing_and_says_so(
     project: Project, instance: dg.DagsterInstance
 ) -> None:

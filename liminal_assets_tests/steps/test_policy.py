@@ -81,7 +81,15 @@ def test_a_breach_in_data_that_the_last_retraining_had_needs_no_other() -> None:
     state = decide(PolicyState(), [judged(5)]).state
     again = decide(state, [judged(4, version=2), judged(5, version=2)])
     assert again.retraining is None
-    assert "data that the last retraining already had" in again.reason
+    assert "data that was already learned from" in again.reason
+
+
+def test_a_breach_in_data_that_the_model_learned_from_leads_to_nothing() -> None:
+    learned = {"1": START + DAY * 5, "2": START + DAY * 9}
+    assert decide(PolicyState(), [judged(4)], learned=learned).retraining is None
+    asked = decide(PolicyState(), [judged(5), judged(5, version=2)], learned=learned)
+    assert asked.retraining is not None
+    assert asked.retraining.key == "watch:2024-01-06:v1"
 
 
 def test_a_breach_waits_while_the_model_is_being_trained() -> None:
