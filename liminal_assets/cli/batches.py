@@ -64,11 +64,19 @@ def batches_of(graph: AssetGraph, wanted: Wanted, scope: Scope) -> list[Batch]:
     remaining = list(_in_order(graph, wanted, steps))
     batches: list[Batch] = []
     while remaining:
-        signatures = list(dict.fromkeys(step.signature for step in remaining))
-        joined = max((_joined(remaining, signature, scope) for signature in signatures), key=len)
+        joined = _next(remaining, scope)
         batches.extend(_cut(joined, scope))
         remaining = [step for step in remaining if step not in joined]
     return batches
+
+
+def _next(remaining: Sequence[_Step], scope: Scope) -> list[_Step]:
+    """The steps of the next run: as many as fit into one. Those in one piece go first where they
+    can't share a run of partitions, for others may wait for them."""
+    signatures = list(dict.fromkeys(step.signature for step in remaining))
+    most = max(signatures, key=lambda signature: len(_joined(remaining, signature, scope)))
+    whole = _joined(remaining, None, scope)
+    return _joined(remaining, most, scope) if _in_one_run(most, scope) or not whole else whole
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,7 +70,8 @@ def _print(session: Session, plan: Plan, automation: list[dict[str, str]]) -> No
     for name in _retrained(session, plan):
         say(f"{name} would be trained again")
     for name in _redeployed(session, plan):
-        say(f"{name} would be deployed again")
+        batch = session.project.blocks[name].batch  # type: ignore[union-attr]
+        say(f"{name} would {'score' if batch else 'be deployed'} again")
     for item in automation:
         say(f"{item['kind']} {item['name']} {item['change']}")
     if plan.planned and plan.fresh:
