@@ -7,13 +7,18 @@ from pathlib import Path
 
 import duckdb
 
-__all__ = ["AGGREGATE", "CLEAN", "ROWS", "sales"]
+__all__ = ["AGGREGATE", "BROKEN", "CLEAN", "ROWS", "sales"]
 
 ROWS = 10_000_000
 
 CLEAN = """
 SELECT id, store, coalesce(amount, 0) AS amount, sold_at, channel
 FROM (SELECT DISTINCT * FROM sales)
+"""
+BROKEN = """
+SELECT count(*) FROM {source}
+WHERE id IS NULL OR amount IS NULL OR amount < 0 OR channel IS NULL
+  OR channel NOT IN ('web', 'shop', 'phone')
 """
 AGGREGATE = """
 SELECT region, channel, date_trunc('day', sold_at) AS day,
