@@ -54,7 +54,7 @@ def feature_asset(
         open=_open,
         kinds=["python"] if block.python else ["duckdb", *(["sql"] if block.sql else [])],
         deps=[
-            input_dep(project, block, name, history=join.as_of is not None, reach=join.within)
+            input_dep(project, block, name, history=join.as_of is not None, reach=join.reach)
             for name, join in block.from_.items()
         ],
         functions=[block.python] if block.python else [],

@@ -33,7 +33,7 @@ def input_dep(
 ) -> dg.AssetKey | dg.AssetDep:
     """What a block depends on when it reads an input, with the partitions that it reads.
 
-    The mapping says what :func:`liminal_assets.steps.inputs.read_input` does.
+    The mapping says what :func:`liminal_assets.steps.inputs.read_input` does, or more than that.
 
     Args:
         history: whether earlier partitions are read as well, for a point-in-time join.
@@ -54,6 +54,9 @@ def input_dep(
             else dg.AllPartitionMapping()
         )
         return dg.AssetDep(key, partition_mapping=mapping)
+    if own.timezone != upstream.timezone:
+        # Dagster maps windows within one time zone; the step reads those that overlap
+        return dg.AssetDep(key, partition_mapping=dg.AllPartitionMapping())
     if history:
         lengths = {"hour": 3600.0, "day": 86400.0, "week": 604800.0, "month": 28 * 86400.0}
         before = math.ceil(reach.total_seconds() / lengths[own.every]) if reach else 1

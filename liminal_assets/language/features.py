@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -49,6 +50,11 @@ class Join(Spec):
     def joined(self) -> bool:
         """Whether the input is joined to the first one."""
         return bool(self.as_of or self.on)
+
+    @property
+    def reach(self) -> timedelta | None:
+        """How far back a point-in-time join looks; none for everything."""
+        return self.within + (self.lag or timedelta()) if self.within else None
 
 
 def _inputs(data: Any) -> Any:

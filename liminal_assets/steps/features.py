@@ -66,14 +66,13 @@ def read_feature_inputs(context: StepContext) -> dict[str, Table]:
     block = cast("Feature", context.block)
     tables = {}
     for name, join in block.from_.items():
-        reach = join.within + (join.lag or join.within * 0) if join.within else None
         tables[name] = read_input(
             context.project,
             block,
             name,
             context.partition_key,
             history=join.as_of is not None,
-            reach=reach,
+            reach=join.reach,
         )
     return tables
 
