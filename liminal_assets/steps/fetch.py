@@ -13,6 +13,7 @@ from liminal_assets.errors import StepError
 from liminal_assets.language.datasets import Dataset, Fetch
 from liminal_assets.language.diagnostics import Location, did_you_mean
 from liminal_assets.language.loading import Project
+from liminal_assets.language.partitions import partitions_of
 from liminal_assets.steps.context import StepContext
 from liminal_assets.steps.functions import call_function
 from liminal_assets.steps.rows import made_at, table_of
@@ -59,6 +60,13 @@ def fetch(
         StepError: what the source reports, with the place in the YAML.
     """
     block = _dataset(project, dataset)
+    if partition is None and (cut := partitions_of(project, block)):
+        known = ", ".join(cut.values or ()) or f"by {cut.every}, from {cut.start}"
+        raise StepError(
+            f"{block.name} is fetched partition by partition: which one?",
+            location=project.locate(block, "partitions"),
+            hint=f"its partitions are {known}",
+        )
     context = StepContext(project, block, partition)
     with open_source(context, connection or connect()) as rows:
         return table_of(rows, block.name, made_at(project, block))

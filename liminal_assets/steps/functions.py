@@ -8,7 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -64,16 +64,25 @@ def import_module(project: Project, name: str, location: Location | None = None)
 def _import(root: Path, name: str, location: Location | None) -> ModuleType:
     _forget_other_projects(root, name.partition(".")[0])
     importlib.invalidate_caches()
-    sys.path.insert(0, str(root))
     try:
-        return importlib.import_module(name)
+        with _on_path(root):
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             hint = f"expected {name.replace('.', '/')}.py in {root}"
             raise StepError(f"no module {name!r}", location=location, hint=hint) from None
         raise
+
+
+@contextmanager
+def _on_path(root: Path) -> Iterator[None]:
+    """Modules of the project come first, also for what a function imports when it is called."""
+    sys.path.insert(0, str(root))
+    try:
+        yield
     finally:
-        sys.path.remove(str(root))
+        with suppress(ValueError):
+            sys.path.remove(str(root))
 
 
 def _forget_other_projects(root: Path, top: str) -> None:
@@ -111,7 +120,7 @@ def call_function(
         else tables[argument.table].to(argument.form)
         for argument in arguments_of(function, path, tables, location)
     }
-    with user_errors(project, path, location):
+    with user_errors(project, path, location), _on_path(project.root):
         rows = function(**arguments)
     if isinstance(rows, Iterator) and not hasattr(rows, "__arrow_c_stream__"):
         return Chunks(rows, project, path, location)
@@ -135,7 +144,7 @@ class Chunks(Iterator[Any]):
     def __next__(self) -> Any:
         done = object()
         try:
-            with user_errors(*self._where):
+            with user_errors(*self._where), _on_path(self._where[0].root):
                 chunk = next(self._chunks, done)
         except StepError as error:
             self.error = error

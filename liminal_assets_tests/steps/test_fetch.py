@@ -298,3 +298,11 @@ datasets:
         fetched(write_project(tmp_path, yaml))
     assert "hunter2" not in str(raised.value)
     assert "far" in str(raised.value) or "mysql" in str(raised.value)
+
+
+def test_of_a_dataset_with_partitions_one_is_named(tmp_path: Path) -> None:
+    project = project_of(tmp_path, "{file: x.csv}", "partitions: {values: [EU, US]}")
+    with pytest.raises(la.StepError, match=r"which one\?.*its partitions are EU, US"):
+        fetched(project)
+    with pytest.raises(la.StepError, match=r"there is no partition 'ASIA'"):
+        fetched(project, "ASIA")
