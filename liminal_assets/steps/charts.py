@@ -12,6 +12,7 @@ __all__ = ["bars", "lines"]
 _BLUE, _ORANGE, _GREY = "#2563eb", "#ea580c", "#94a3b8"
 _COLOURS = (_BLUE, _ORANGE, "#16a34a", "#9333ea", "#0891b2", "#ca8a04")
 _MOST_BARS = 24
+_MOST_MARKS = 8
 
 
 def bars(histograms: Histograms, *, title: str = "", width: int = 420, height: int = 160) -> str:
@@ -29,7 +30,7 @@ def bars(histograms: Histograms, *, title: str = "", width: int = 420, height: i
     shapes = []
     for index, label in enumerate(labels):
         for offset, share, colour in ((0.08, before, _GREY), (0.5, now, _BLUE)):
-            tall = share[index] / top * (height - 40)
+            tall = share[index] / top * (height - 50)
             hover = f"{label}: {before[index]:.1%} before, {now[index]:.1%} now"
             shapes.append(
                 f'<rect x="{5 + (index + offset) * step:.1f}" y="{height - 30 - tall:.1f}" '
@@ -89,7 +90,8 @@ def lines(
         shapes.append(
             f'<text x="{right + 8}" y="{y}" fill="{colour}">{escape(_short(name, 22))}</text>'
         )
-    for index in sorted({0, len(windows) - 1}):
+    marked = range(len(windows)) if len(windows) <= _MOST_MARKS else (0, len(windows) - 1)
+    for index in marked:
         x = at(index, low)[0]
         shapes.append(
             f'<text x="{x:.1f}" y="{height - 12}" text-anchor="middle">'

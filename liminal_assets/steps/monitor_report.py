@@ -64,9 +64,9 @@ def trends(
     """What can be drawn of a monitor's history: distances, performance, each KPI."""
     worst = [column.column for column in worst_columns(seen, _TREND_LINES)]
     if monitor.drift and worst:
-        found = _series(past, worst, ("drift", "prediction_drift"))
-        title = "Distance from the reference"
-        yield Trend("distances", title, *found, monitor.drift.threshold)
+        # columns may have thresholds and methods of their own
+        found = _series(past, worst, ("drift", "prediction_drift"), in_thresholds=True)
+        yield Trend("distances", "Distance from the reference, in thresholds", *found, 1.0)
     if performance := monitor.performance:
         found = _series(past, [performance.metric], ("performance",))
         bound = performance.at_least if performance.at_least is not None else performance.at_most
@@ -77,13 +77,20 @@ def trends(
 
 
 def _series(
-    past: Sequence[Mapping[str, Any]], subjects: Sequence[str], checks: Sequence[str]
+    past: Sequence[Mapping[str, Any]],
+    subjects: Sequence[str],
+    checks: Sequence[str],
+    *,
+    in_thresholds: bool = False,
 ) -> tuple[list[str], dict[str, list[float | None]]]:
     windows = list(dict.fromkeys(row["window"] for row in past))
     values: dict[str, dict[str, float | None]] = {subject: {} for subject in subjects}
     for row in past:
         if row["subject"] in values and row["check"] in checks:
-            values[row["subject"]][row["window"]] = row["value"]
+            value = row["value"]
+            if in_thresholds and value is not None:
+                value /= row["threshold"]
+            values[row["subject"]][row["window"]] = value
     return windows, {name: [found.get(w) for w in windows] for name, found in values.items()}
 
 

@@ -220,7 +220,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(project: Project) -> Non
     result = materialise(project, "2024-06", "2024-07")
     page = Path(str(metadata(result)[1]["report"].value)).read_text()
     page = page.replace("http://www.w3.org/2000/svg", "")  # a name, not an address
-    for shown in ("breach (", "price", "Distance from the reference over the windows", "<svg"):
+    for shown in ("breach (", "price", "in thresholds over the windows", "<svg"):
         assert shown in page
     for outside in ("http://", "https://", "<script", "src="):
         assert outside not in page
