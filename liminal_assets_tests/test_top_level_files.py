@@ -11,6 +11,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from liminal_assets.definitions import load_projects
 from liminal_assets.storage import instance
 
 if sys.version_info >= (3, 11):
@@ -41,6 +42,11 @@ def test_dagster_yaml_at_the_top_is_the_packaged_default() -> None:
 def test_workspace_yaml_loads_every_project() -> None:
     (target,) = yaml.safe_load((TOP / "workspace.yaml").read_text())["load_from"]
     assert target["python_module"]["module_name"] == "liminal_assets.definitions"
+
+
+def test_the_code_location_of_the_repository_holds_its_examples_and_nothing_else() -> None:
+    folders = {project.root.relative_to(TOP).parts[0] for project in load_projects([TOP])}
+    assert folders == {"examples"}
 
 
 @pytest.mark.parametrize("file", LOCK_FILES)

@@ -15,8 +15,8 @@ __all__ = ["TEMPLATES", "command"]
 
 _FOLDER = Path(__file__).with_name("templates")
 _NAME = "__NAME__"
-# a file of that name would hide the template's own files from git
-_RENAMED = {"gitignore": ".gitignore"}
+# under their own names git and a code location would take them for this repository's
+_RENAMED = {"project.gitignore": ".gitignore", "project.yml": "liminal.yml"}
 
 TEMPLATES = {
     "tabular": "a table → a classifier with a REST endpoint, scores and a drift monitor",
