@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Protocol
@@ -18,8 +19,9 @@ __all__ = ["PipelinePredictor", "Predictor", "ServedModel"]
 _INVALID = (ValueError, TypeError, OverflowError, FloatingPointError)
 """What scikit-learn raises for values that a model can't take."""
 
-SLOW_SECONDS = 0.02
-"""A model that takes longer for one row answers in a thread of its own."""
+SLOW_SECONDS = 0.0005
+"""A model that takes longer for one row answers in a thread of its own. That costs some 0.1 ms; the
+event loop stays free for others, and a busy machine lets a process that often waits go first."""
 
 
 _TIMED_CALLS = 3
@@ -32,16 +34,42 @@ class Predictor(Protocol):
     def __call__(self, columns: Mapping[str, Sequence[Any]], rows: int) -> Scores: ...
 
 
+_ELEMENTWISE = {
+    f"sklearn.preprocessing._data.{name}"
+    for name in ("MaxAbsScaler", "MinMaxScaler", "RobustScaler", "StandardScaler")
+}
+"""First steps that compute every number by itself, and so the same of a matrix as of a frame."""
+
+
 class PipelinePredictor:
-    """The fitted pipeline on a pandas frame, as in training."""
+    """The fitted pipeline on a pandas frame, as in training; on the matrix that is in that frame
+    where scikit-learn would only take it out again.
+    """
 
     def __init__(self, pipeline: Any, signature: Signature) -> None:
-        self._scorer = Scorer(pipeline)
-        self._signature = signature
+        nameless = _nameless(pipeline) if signature.all_double else None
+        self._scorer = Scorer(nameless or pipeline)
+        self._form = signature.frame if nameless is None else signature.matrix
 
     def __call__(self, columns: Mapping[str, Sequence[Any]], rows: int) -> Scores:
         """The answers to ``rows`` rows of checked values."""
-        return self._scorer(self._signature.frame(columns, rows))
+        return self._scorer(self._form(columns, rows))
+
+
+def _nameless(pipeline: Any) -> Any:
+    """The pipeline without the column names that its first step would compare; None where the
+    step uses them, or hands them on."""
+    from sklearn.pipeline import Pipeline
+
+    if type(pipeline) is not Pipeline or len(pipeline.steps) < 2:
+        return None
+    (name, first), *rest = pipeline.steps
+    kind = f"{type(first).__module__}.{type(first).__qualname__}"
+    if kind not in _ELEMENTWISE or hasattr(first, "_sklearn_output_config"):
+        return None
+    bare = copy(first)
+    vars(bare).pop("feature_names_in_", None)
+    return Pipeline([(name, bare), *rest])
 
 
 @dataclass(frozen=True)
@@ -57,7 +85,7 @@ class ServedModel:
         example: a row that it can answer: shown in the documentation, and asked before the
             version takes over.
         loaded_at: when it was loaded (UTC).
-        slow: whether one row takes so long that others shouldn't wait for it.
+        slow: whether one row takes so long that a thread should answer it.
     """
 
     name: str

@@ -93,9 +93,9 @@ class Scorer:
             return ("prediction", "probability")
         return ("prediction", *(f"probability_{label}" for label in self.classes))
 
-    def __call__(self, frame: pd.DataFrame) -> Scores:
-        """Labels and probabilities of rows."""
-        rows = frame
+    def __call__(self, frame: pd.DataFrame | np.ndarray[Any, Any]) -> Scores:
+        """Labels and probabilities of rows, in a form that the pipeline takes."""
+        rows: Any = frame
         for step in self._prepare:
             rows = step.transform(rows)
         if not self.classes:

@@ -24,6 +24,7 @@ from liminal_assets.language.models import Model
 from liminal_assets.storage.tables import TableStore
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
 
@@ -131,17 +132,22 @@ class Signature:
         Args:
             columns: checked values by name; None is null. Others are left out.
         """
-        import numpy as np
         import pandas as pd
 
-        if self._all_double:
-            matrix = np.empty((rows, len(self.fields)))
-            for position, name in enumerate(self.names):
-                # NumPy reads None as NaN
-                matrix[:, position] = columns[name]
-            return pd.DataFrame(matrix, columns=self._index, copy=False)
+        if self.all_double:
+            return pd.DataFrame(self.matrix(columns, rows), columns=self._index, copy=False)
         arrays = {field.name: _array(field, columns[field.name]) for field in self.fields}
         return pd.DataFrame(arrays, columns=self._index, copy=False)
+
+    def matrix(self, columns: Mapping[str, Sequence[Any]], rows: int) -> np.ndarray[Any, Any]:
+        """What ``frame(...).to_numpy()`` is where every input is a double."""
+        import numpy as np
+
+        matrix = np.empty((rows, len(self.fields)))
+        for position, name in enumerate(self.names):
+            # NumPy reads None as NaN
+            matrix[:, position] = columns[name]
+        return matrix
 
     def frame_of(self, rows: pa.Table | pa.RecordBatch) -> pd.DataFrame:
         """:meth:`frame` of Arrow rows that :meth:`select` made."""
@@ -171,7 +177,8 @@ class Signature:
         return {name: _json(value) for name, value in row.items()}
 
     @cached_property
-    def _all_double(self) -> bool:
+    def all_double(self) -> bool:
+        """Whether every input is a double."""
         return all(field.type == "double" for field in self.fields)
 
     @cached_property

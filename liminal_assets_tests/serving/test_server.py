@@ -36,7 +36,7 @@ SLOW_APP = """
 
         def predict(self, frame):
             self.calls += 1
-            time.sleep(0.3 if self.calls > 4 else 0.03)
+            time.sleep(0.3 if self.calls > 4 else 0.001)
             return np.ones(len(frame))
 
     class Sink:
