@@ -44,6 +44,7 @@ _TRUSTED = (
 others go through cloudpickle."""
 
 _ALWAYS = ("mlflow", "scikit-learn", "numpy", "scipy", "pandas", "liminal-assets")
+_ALWAYS_MODULES = {"mlflow", "sklearn", "numpy", "scipy", "pandas", "liminal_assets"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def requirements_of(project: Project, candidate: Candidate, serializer: str) -> 
     tops = {type(inner).__module__.partition(".")[0]}
     for path in _user_modules(project, candidate.model):
         tops |= top_imports(path)
-    for top in tops - set(sys.stdlib_module_names):
+    for top in tops - _ALWAYS_MODULES - set(sys.stdlib_module_names):
         names.update(_distributions().get(top, ())[:1])
     found = []
     for name in sorted(names):
@@ -137,7 +138,7 @@ def signature_of(trained: Trained) -> ModelSignature:
     from mlflow.models import ModelSignature, infer_signature
     from mlflow.types import ColSpec, Schema
 
-    frame = typed_inputs(trained, 1000)
+    frame = typed_inputs(trained, 200)
     for column in trained.roles.categorical:
         if frame[column].dtype.kind == "O":
             # nulls alone have no type
