@@ -41,7 +41,7 @@ def expectation_checks(
     Those of severity ``error`` block what is downstream.
 
     Args:
-        asset: a Dagster asset or its key.
+        asset: a Dagster asset or its key, as a text with slashes where the key has parts.
         checks: names or mappings as in YAML, :class:`Check` or Great Expectations' own objects.
         load: returns the rows in any form: a data frame, an Arrow table, a DuckDB relation. It
             may take Dagster's ``context``. Default: the asset's IO manager loads them.
@@ -86,6 +86,8 @@ def expectation_checks(
 
 
 def _key(asset: dg.AssetsDefinition | dg.AssetKey | str | Sequence[str]) -> dg.AssetKey:
+    if isinstance(asset, str):
+        return dg.AssetKey.from_user_string(asset)
     return dg.AssetKey.from_coercible_or_definition(asset)
 
 
@@ -104,8 +106,11 @@ def _spec(
 
 def _called(load: Callable[..., Any], context: Any) -> Any:
     """The rows that a team's function returns; it may take ``context``."""
-    wanted = inspect.signature(load).parameters
-    return load(context=context) if "context" in wanted else load()
+    try:
+        wanted = "context" in inspect.signature(load).parameters
+    except ValueError:  # a builtin without a signature
+        wanted = False
+    return load(context=context) if wanted else load()
 
 
 def _table(value: Any, key: dg.AssetKey) -> Table:

@@ -104,12 +104,14 @@ def build_expectation(check: Check) -> Expectation:
                 mistake
                 for mistake in _mistakes_of(error, check, kind)
                 # one that is missing because it is misspelt, or already told about
-                if mistake.argument in _fields(kind)
+                if mistake.argument in {None, *_fields(kind)}
                 and mistake.argument not in wrong
                 and f"{mistake.argument!r}?" not in hints
             ]
         except Exception as error:  # its validators raise whatever their parsers do
             mistakes.append(_condition_mistake(check, error))
+        if not mistakes:
+            mistakes.append(Mistake("invalid-argument", f"{check.expectation} has wrong arguments"))
     raise CheckMistakesError(mistakes)
 
 

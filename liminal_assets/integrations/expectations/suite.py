@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from liminal_assets.errors import StepError
 from liminal_assets.integrations.expectations.batch import Batch, compute
 from liminal_assets.integrations.expectations.domains import Domain
 from liminal_assets.integrations.expectations.fallback import (
@@ -200,10 +201,10 @@ def _metric(
     if name == "table.column_types":
         dtypes = engine.dataframe.dtypes
         return [{"name": column, "type": dtype} for column, dtype in dtypes.items()]
-    if elsewhere and name == "table.row_count" and domain.get("table"):
-        return elsewhere.count(domain["table"])
-    if elsewhere and name == "comparison_query.data_source_table":
-        return elsewhere.query(
+    if name == "table.row_count" and domain.get("table"):
+        return _there(elsewhere).count(domain["table"])
+    if name == "comparison_query.data_source_table":
+        return _there(elsewhere).query(
             arguments["comparison_data_source_name"], arguments["comparison_query"]
         )
     try:
@@ -214,6 +215,12 @@ def _metric(
             raise
         inner = judge_values(batch, Domain.of(domain, batch.schema), test, arguments)
     return (yield from inner)
+
+
+def _there(elsewhere: Elsewhere | None) -> Elsewhere:
+    if elsewhere is None:
+        raise MetricError("there is no project whose tables and connections it could look into")
+    return elsewhere
 
 
 def _finding(
@@ -272,6 +279,8 @@ def _failure(error: Exception) -> Finding:
     """An expectation that couldn't be judged fails, with the reason."""
     import duckdb
 
+    if isinstance(error, StepError):
+        return Finding(False, error=error.message, hint=error.hint)
     if isinstance(error, MissingColumnError):
         return Finding(False, error=f"the rows have no column {error.column!r}", hint=error.hint)
     if isinstance(error, duckdb.Error):
