@@ -152,11 +152,15 @@ class OnlineStore:
                 yield
         except (SQLAlchemyError, ImportError) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
+            storage = self.project.spec.storage
+            full = "is full" in str(cause)
             raise StepError(
                 f"cannot {doing} the online store: {cause}",
-                location=self.project.locate(self.project.spec.storage, "online"),
-                hint="'storage: {online: …}' takes a sqlite:/// or postgresql:// URL",
-                transient=isinstance(error, DBAPIError),
+                location=self.project.locate(storage, "online") if storage.online else None,
+                hint="free some space and run again"
+                if full
+                else "'storage: {online: …}' takes a sqlite:/// or postgresql:// URL",
+                transient=isinstance(error, DBAPIError) and not full,
             ) from error
 
 
