@@ -6,6 +6,7 @@ import importlib.metadata
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -144,7 +145,10 @@ def signature_of(trained: Trained) -> ModelSignature:
             # nulls alone have no type
             frame[column] = frame[column].fillna("")
     answers = trained.pipeline.predict(trained.inputs.head(5))
-    found = infer_signature(frame, answers)
+    with warnings.catch_warnings():
+        # MLflow's hint about integers is heeded
+        warnings.simplefilter("ignore")
+        found = infer_signature(frame, answers)
     columns: list[Any] = [
         ColSpec(spec.type, spec.name, required=spec.name not in trained.nullable)
         for spec in found.inputs

@@ -185,6 +185,16 @@ def test_an_equal_champion_is_beaten_by_nothing() -> None:
     assert judged({"metric": "roc_auc", "beats_champion_by": 0.0}, same.pipeline).passed
 
 
+def test_a_champion_that_cannot_answer_any_more_is_no_hurdle() -> None:
+    class Broken(Guess):
+        def predict_proba(self, frame: pd.DataFrame) -> Any:
+            raise KeyError("wind")
+
+    outcome = judged({"metric": "roc_auc", "beats_champion_by": 0.5}, Broken(1.0))
+    assert outcome.passed
+    assert "can't answer these rows any more ('wind')" in (outcome.description or "")
+
+
 def test_the_champion_is_beaten_in_every_slice() -> None:
     rule = {"metric": "roc_auc", "slice": "shop", "beats_champion_by": 0.1}
     assert judged(rule, Guess(-1.0)).passed

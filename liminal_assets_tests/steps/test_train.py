@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -305,3 +308,23 @@ def test_listed_partitions_count_in_their_order() -> None:
         models=[{"model": "m", "features": "f", "target": "y", "estimator": LOGISTIC}],
     )
     assert partitions_until(project, project.spec.models[0], ["a", "b"], "b") == ["b"]
+
+
+@pytest.mark.slow
+def test_the_steps_of_a_notebook_need_neither_dagster_nor_mlflow() -> None:
+    code = (
+        "import sys, pandas as pd, liminal_assets as la\n"
+        "rows = pd.DataFrame({'x': range(100), 'y': [i % 3 == 0 for i in range(100)]})\n"
+        f"trained = la.steps.train(rows, target='y', estimator={LOGISTIC!r},\n"
+        "    validate=[{'metric': 'roc_auc', 'at_least': 0.0}, {'integrity': True}])\n"
+        "outcomes = la.steps.validate(trained, la.steps.evaluate(trained))\n"
+        "print([o.passed for o in outcomes], {'dagster', 'mlflow'} & set(sys.modules))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout == "[True, True] set()\n", done.stderr
