@@ -219,7 +219,8 @@ class _Work:
             return 1
         took = sum(report.seconds for report in self.reports)
         done = sum(report.status == "done" for report in self.reports)
-        say(f"{done} step{'' if done == 1 else 's'} in {duration(took)}; 'liminal ui' shows them", style="green")
+        steps = f"{done} step{'' if done == 1 else 's'}"
+        say(f"{steps} in {duration(took)}; 'liminal ui' shows them", style="green")
         return 0
 
     def _explain(self, report: StepReport) -> None:
