@@ -16,6 +16,9 @@ from liminal_assets.steps.report import Markdown, Outcome, Plot, Records, Severi
 
 __all__ = ["check_result", "check_spec", "metadata_of", "outcome_result"]
 
+_WHOLE = 1e6
+"""From here on six digits would take away more than a fraction."""
+
 
 def check_spec(
     project: Project,
@@ -95,7 +98,7 @@ def _picture(title: str, kind: str, content: bytes) -> dg.MarkdownMetadataValue:
 
 
 def _table(records: Records) -> Any:
-    rows = [{key: _cell(cell) for key, cell in row.items()} for row in records.rows]
+    rows = [{key: _shown(cell) for key, cell in row.items()} for row in records.rows]
     if not rows:
         return "no rows"
     columns = [dg.TableColumn(name, _column_type(rows, name)) for name in rows[0]]
@@ -108,6 +111,14 @@ def _column_type(rows: list[dict[str, Any]], name: str) -> str:
     kinds = {type(row[name]) for row in rows if row[name] is not None}
     names = {bool: "bool", int: "int", float: "float"}
     return names.get(kinds.pop(), "string") if len(kinds) == 1 else "string"
+
+
+def _shown(value: Any) -> str | int | float | bool | None:
+    """A cell as people read it: a fraction with six digits that count."""
+    cell = _cell(value)
+    if isinstance(cell, float) and abs(cell) < _WHOLE:
+        return float(f"{cell:.6g}")
+    return cell
 
 
 def _cell(value: Any) -> str | int | float | bool | None:
