@@ -238,7 +238,6 @@ def _described(
         "rows_of_other_versions": seen.others or None,
         "reference": seen.reference or None,
         "report": link,
-        JUDGEMENT: dg.MetadataValue.json(judgement.as_dict()),
     }
     if drift and drift.compared:
         described["drifted_columns"] = len(drift.drifted)
@@ -248,7 +247,9 @@ def _described(
         described[block.performance.metric] = seen.score
         described["labelled_rows"] = seen.labelled
     described |= {f"kpi_{name}": value for name, value in (seen.kpis or {}).items()}
-    return described | _plots(block, seen, past)
+    described |= _plots(block, seen, past)
+    # for sensors: people read the rest
+    return {**described, JUDGEMENT: dg.MetadataValue.json(judgement.as_dict())}
 
 
 def _plots(block: Monitor, seen: Observation, past: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -159,7 +159,7 @@ def _need(
     for column in columns:
         if column not in there:
             raise StepError(
-                f"{where} has no column {column!r}",
+                f"there is no column {column!r} in {where}",
                 location=project.locate(block, "performance", "labels", key),
                 hint=did_you_mean(column, there),
             )
