@@ -103,8 +103,9 @@ def build_expectation(check: Check) -> Expectation:
             mistakes += [
                 mistake
                 for mistake in _mistakes_of(error, check, kind)
-                # one that is missing because it is misspelt, or already told about
-                if mistake.argument in {None, *_fields(kind)}
+                # one that is missing because it is misspelt, or already told about; and what is
+                # wrong with the whole only if nothing in it is
+                if (mistake.argument in _fields(kind) or not mistakes)
                 and mistake.argument not in wrong
                 and f"{mistake.argument!r}?" not in hints
             ]
