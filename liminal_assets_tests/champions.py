@@ -136,7 +136,7 @@ class Shop:
 
 
 @pytest.fixture(scope="session")
-def shop_template(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> Path:
+def served_template(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> Path:
     """A project with rows and one champion, to be copied."""
     folder = tmp_path_factory.mktemp("template") / "shop"
     database = folder / ".liminal" / "mlflow" / "mlflow.db"
@@ -150,8 +150,8 @@ def shop_template(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Pat
 
 
 @pytest.fixture
-def shop(shop_template: Path, tmp_path: Path) -> Shop:
+def served(served_template: Path, tmp_path: Path) -> Shop:
     """A project with feature rows and one champion."""
     folder = tmp_path / "shop"
-    shutil.copytree(shop_template, folder)
+    shutil.copytree(served_template, folder)
     return Shop(load_project(folder), tmp_path)

@@ -21,8 +21,8 @@ def run(*arguments: Any) -> int:
     return leaving.value.code
 
 
-def predict(shop: Shop, *arguments: Any) -> int:
-    return run("predict", "--project", shop.project.root, "late_api", *arguments)
+def predict(served: Shop, *arguments: Any) -> int:
+    return run("predict", "--project", served.project.root, "late_api", *arguments)
 
 
 def written(folder: Path, name: str, frame: pd.DataFrame) -> Path:
@@ -47,13 +47,13 @@ def read(path: Path) -> pd.DataFrame:
 @pytest.mark.parametrize("output", ["out.csv", "out.json", "out.jsonl", "out.parquet", "o.csv.gz"])
 @pytest.mark.parametrize("source", ["in.csv", "in.json", "in.jsonl", "in.parquet"])
 def test_rows_of_a_file_are_scored_into_a_file(
-    shop: Shop, tmp_path: Path, source: str, output: str
+    served: Shop, tmp_path: Path, source: str, output: str
 ) -> None:
     # texts that a reader may take for something else
     rows = flights(60).assign(note=lambda frame: frame["stops"].map("00{}".format))
     rows.loc[3, "carrier"] = None
     path = written(tmp_path, source, rows.drop(columns=["departs_at"]))
-    assert predict(shop, path, "--output", tmp_path / output) == 0
+    assert predict(served, path, "--output", tmp_path / output) == 0
     found = read(tmp_path / output)
     pipeline = fitted(0)
     assert found["flight_id"].tolist() == rows["flight_id"].tolist()
@@ -66,30 +66,30 @@ def test_rows_of_a_file_are_scored_into_a_file(
 
 
 def test_the_codes_of_a_column_of_text_are_not_taken_for_numbers(
-    shop: Shop, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    served: Shop, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "in.csv"
     path.write_text("distance,stops,carrier,wind\n100,1,007,\n")
-    assert predict(shop, path, "--json") == 0
+    assert predict(served, path, "--json") == 0
     (row,) = json.loads(capfd.readouterr().out)
     assert row["carrier"] == "007"
     assert row["wind"] is None
 
 
 def test_in_a_pipe_rows_are_csv(
-    shop: Shop, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    served: Shop, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rows = flights(30)
-    assert predict(shop, written(tmp_path, "in.parquet", rows)) == 0
+    assert predict(served, written(tmp_path, "in.parquet", rows)) == 0
     found = pd.read_csv(io.StringIO(capfd.readouterr().out), float_precision="round_trip")
     assert found["probability"].tolist() == fitted(0).predict_proba(rows[INPUTS])[:, 1].tolist()
 
 
 def test_json_tells_what_was_written(
-    shop: Shop, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    served: Shop, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = written(tmp_path, "in.csv", flights(30))
-    assert predict(shop, path, "--output", tmp_path / "out.csv", "--json") == 0
+    assert predict(served, path, "--output", tmp_path / "out.csv", "--json") == 0
     said = json.loads(capfd.readouterr().out)
     assert (said["rows"], said["model_version"]) == (30, "1")
 
@@ -108,7 +108,7 @@ def test_json_tells_what_was_written(
     ],
 )
 def test_a_file_that_cannot_be_scored_is_one_clear_message(
-    shop: Shop,
+    served: Shop,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     content: str | bytes,
@@ -117,7 +117,7 @@ def test_a_file_that_cannot_be_scored_is_one_clear_message(
 ) -> None:
     path = tmp_path / "in.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert predict(shop, path, "--output", tmp_path / "out.csv") == code
+    assert predict(served, path, "--output", tmp_path / "out.csv") == code
     said = capfd.readouterr().err
     assert message in said
     assert "Traceback" not in said
@@ -135,7 +135,7 @@ def test_a_file_that_cannot_be_scored_is_one_clear_message(
     ],
 )
 def test_wrong_arguments_are_told(
-    shop: Shop,
+    served: Shop,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -145,5 +145,5 @@ def test_wrong_arguments_are_told(
     monkeypatch.chdir(tmp_path)
     for name in ("in.csv", "in.xlsx"):
         (tmp_path / name).write_text("a\n1\n")
-    assert run("predict", "--project", shop.project.root, *arguments) == 2
+    assert run("predict", "--project", served.project.root, *arguments) == 2
     assert message in " ".join(capfd.readouterr().err.split())

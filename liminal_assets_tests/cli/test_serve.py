@@ -25,11 +25,11 @@ from liminal_assets_tests.cli.test_predict import run
 
 
 @contextmanager
-def serving(shop: Shop, *options: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+def serving(served: Shop, *options: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
     command = [sys.executable, "-m", "liminal_assets.cli.main", "serve", "late_api", *options]
     with subprocess.Popen(
         command,
-        cwd=shop.project.root,
+        cwd=served.project.root,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -53,18 +53,18 @@ def until(done: Callable[[], Any], seconds: float = 60.0) -> None:
 
 
 @pytest.mark.slow
-def test_a_promotion_swaps_the_version_under_load_and_every_answer_is_logged(shop: Shop) -> None:
+def test_a_promotion_swaps_the_version_under_load_and_every_answer_is_logged(served: Shop) -> None:
     rows = flights(8, seed=4)
     asked = rows[[*INPUTS, "flight_id"]].astype(object)
     records = asked.where(asked.notna(), None).to_dict("records")
     expected = {}
-    for version in (shop.registry.champion("late"), shop.register(promote=False)):
+    for version in (served.registry.champion("late"), served.register(promote=False)):
         assert version
-        scores = Scorer(shop.pipeline(version))(rows[INPUTS])
+        scores = Scorer(served.pipeline(version))(rows[INPUTS])
         expected[str(version.version)] = scores.probabilities["probability"].tolist()
     seen: list[httpx.Response] = []
     over = threading.Event()
-    with serving(shop) as (process, client):
+    with serving(served) as (process, client):
         until(lambda: client.get("/readyz").status_code == 200)
 
         def ask() -> None:
@@ -75,10 +75,10 @@ def test_a_promotion_swaps_the_version_under_load_and_every_answer_is_logged(sho
         for thread in threads:
             thread.start()
         until(lambda: len(seen) > 20)
-        shop.registry.promote("late", 2)
+        served.registry.promote("late", 2)
         until(lambda: seen[-1].headers["x-model-version"] == "2")
         # and back again
-        shop.registry.rollback("late")
+        served.registry.rollback("late")
         until(lambda: seen[-1].headers["x-model-version"] == "1")
         over.set()
         for thread in threads:
@@ -92,19 +92,19 @@ def test_a_promotion_swaps_the_version_under_load_and_every_answer_is_logged(sho
         answered = [row["probability"] for row in said["predictions"]]
         assert answered == expected[said["model_version"]]
         ids |= {row["prediction_id"] for row in said["predictions"]}
-    logged = PredictionLog(shop.project, "late_api").read().to("arrow")
+    logged = PredictionLog(served.project, "late_api").read().to("arrow")
     assert set(logged["prediction_id"].to_pylist()) == ids
     assert set(logged["model_version"].to_pylist()) == {"1", "2"}
     assert set(logged["flight_id"].to_pylist()) == set(rows["flight_id"])
 
 
 @pytest.mark.slow
-def test_without_a_champion_it_starts_and_says_what_is_missing(shop: Shop) -> None:
-    tracking_client(shop.project).delete_registered_model_alias("shop.late", "champion")
-    with serving(shop, "--workers", "2") as (process, client):
+def test_without_a_champion_it_starts_and_says_what_is_missing(served: Shop) -> None:
+    tracking_client(served.project).delete_registered_model_alias("shop.late", "champion")
+    with serving(served, "--workers", "2") as (process, client):
         until(lambda: _problem(client).startswith("late has no champion yet"))
         assert client.get("/readyz").status_code == 503
-        shop.registry.promote("late", 1)
+        served.registry.promote("late", 1)
         until(lambda: client.get("/readyz").status_code == 200)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
@@ -114,10 +114,12 @@ def _problem(client: httpx.Client) -> str:
     return str(client.get("/readyz").json()["problem"] or "")
 
 
-def test_a_taken_port_ends_with_one_message(shop: Shop, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_taken_port_ends_with_one_message(
+    served: Shop, capfd: pytest.CaptureFixture[str]
+) -> None:
     with bound_socket("127.0.0.1", 0) as bound:
         port = bound.getsockname()[1]
-        code = run("serve", "late_api", "--project", shop.project.root, "--port", port)
+        code = run("serve", "late_api", "--project", served.project.root, "--port", port)
     assert code == 1
     said = capfd.readouterr().err
     assert f"port {port} of 127.0.0.1 is taken by" in said
@@ -132,15 +134,15 @@ def test_a_taken_port_ends_with_one_message(shop: Shop, capfd: pytest.CaptureFix
     ],
 )
 def test_what_cannot_be_served_is_told(
-    shop: Shop, capfd: pytest.CaptureFixture[str], deployment: str, code: int, message: str
+    served: Shop, capfd: pytest.CaptureFixture[str], deployment: str, code: int, message: str
 ) -> None:
-    assert run("serve", deployment, "--project", shop.project.root) == code
+    assert run("serve", deployment, "--project", served.project.root) == code
     assert message in " ".join(capfd.readouterr().err.split())
 
 
 def test_a_rollout_that_the_server_cannot_do_is_refused(
-    shop: Shop, capfd: pytest.CaptureFixture[str]
+    served: Shop, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    shop.rewritten("serve: {port: 0,", "rollout: {strategy: canary}\n    serve: {port: 0,")
-    assert run("serve", "late_api", "--project", shop.project.root) == 1
+    served.rewritten("serve: {port: 0,", "rollout: {strategy: canary}\n    serve: {port: 0,")
+    assert run("serve", "late_api", "--project", served.project.root) == 1
     assert "a canary rollout needs a server" in capfd.readouterr().err

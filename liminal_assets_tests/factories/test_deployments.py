@@ -12,8 +12,8 @@ from liminal_assets.storage.journal import Journal
 from liminal_assets_tests.champions import PARTITIONS, Shop
 
 
-def materialised(shop: Shop, name: str, **options: Any) -> dg.ExecuteInProcessResult:
-    (asset,) = la.deployment_assets(shop.project.block(name), project=shop.project)
+def materialised(served: Shop, name: str, **options: Any) -> dg.ExecuteInProcessResult:
+    (asset,) = la.deployment_assets(served.project.block(name), project=served.project)
     with dg.instance_for_test() as instance:
         return dg.materialize(
             [asset], instance=instance, selection=[asset], raise_on_error=False, **options
@@ -26,9 +26,9 @@ def metadata_of(result: dg.ExecuteInProcessResult, name: str) -> dict[str, Any]:
 
 
 def test_a_server_depends_on_its_champion_and_stands_in_the_phase_of_deployment(
-    shop: Shop,
+    served: Shop,
 ) -> None:
-    (asset,) = la.deployment_assets(shop.project.block("late_api"), project=shop.project)
+    (asset,) = la.deployment_assets(served.project.block("late_api"), project=served.project)
     (spec,) = asset.specs
     assert spec.group_name == "deploy"
     assert [dep.asset_key.path for dep in spec.deps] == [["shop", "late__champion"]]
@@ -36,8 +36,8 @@ def test_a_server_depends_on_its_champion_and_stands_in_the_phase_of_deployment(
     assert "rest" in spec.kinds
 
 
-def test_batch_scores_are_partitioned_as_their_feature(shop: Shop) -> None:
-    (asset,) = la.deployment_assets(shop.project.block("late_scores"), project=shop.project)
+def test_batch_scores_are_partitioned_as_their_feature(served: Shop) -> None:
+    (asset,) = la.deployment_assets(served.project.block("late_scores"), project=served.project)
     (spec,) = asset.specs
     assert spec.group_name == "inference"
     deps = {dep.asset_key.path[-1] for dep in spec.deps}
@@ -54,42 +54,42 @@ def test_deployment_assets_work_alone() -> None:
 
 
 @pytest.mark.slow
-def test_materialising_a_server_records_what_it_answered(shop: Shop) -> None:
-    result = materialised(shop, "late_api")
+def test_materialising_a_server_records_what_it_answered(served: Shop) -> None:
+    result = materialised(served, "late_api")
     assert result.success
     metadata = metadata_of(result, "late_api")
     assert set(metadata["first_prediction"]) == {"prediction", "probability", "prediction_id"}
     assert metadata["model_version"] == "1"
     assert metadata["latency_p50_ms"] > 0
-    assert Journal(shop.project, "late_api").last().champion == 1  # type: ignore[union-attr]
+    assert Journal(served.project, "late_api").last().champion == 1  # type: ignore[union-attr]
 
 
-def test_materialising_a_partition_scores_it(shop: Shop) -> None:
-    result = materialised(shop, "late_scores", partition_key=PARTITIONS[0])
+def test_materialising_a_partition_scores_it(served: Shop) -> None:
+    result = materialised(served, "late_scores", partition_key=PARTITIONS[0])
     assert result.success
     metadata = metadata_of(result, "late_scores")
     assert metadata["dagster/row_count"] == 200
     assert metadata["delivered_to"] == "warehouse: scores"
     assert metadata["distribution"].startswith("![Distribution of the probability](data:image/png")
-    assert shop.store.partitions("late_scores") == [PARTITIONS[0]]
-    assert Journal(shop.project, "late_scores").last().champion == 1  # type: ignore[union-attr]
+    assert served.store.partitions("late_scores") == [PARTITIONS[0]]
+    assert Journal(served.project, "late_scores").last().champion == 1  # type: ignore[union-attr]
 
 
-def test_a_run_of_several_partitions_tells_of_each(shop: Shop) -> None:
+def test_a_run_of_several_partitions_tells_of_each(served: Shop) -> None:
     tags = {
         "dagster/asset_partition_range_start": PARTITIONS[0],
         "dagster/asset_partition_range_end": PARTITIONS[1],
     }
-    result = materialised(shop, "late_scores", tags=tags)
+    result = materialised(served, "late_scores", tags=tags)
     assert result.success
     events = result.asset_materializations_for_node("shop__late_scores")
     told = {event.partition: event.metadata["dagster/row_count"].value for event in events}
     assert told == dict.fromkeys(PARTITIONS, 200)
 
 
-def test_a_failure_names_the_block_and_its_line(shop: Shop) -> None:
-    shop.store.delete("flight_features", PARTITIONS[0])
-    result = materialised(shop, "late_scores", partition_key=PARTITIONS[0])
+def test_a_failure_names_the_block_and_its_line(served: Shop) -> None:
+    served.store.delete("flight_features", PARTITIONS[0])
+    result = materialised(served, "late_scores", partition_key=PARTITIONS[0])
     assert not result.success
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     description = failure.step_failure_data.user_failure_data.description

@@ -22,14 +22,14 @@ from liminal_assets_tests.champions import INPUTS, PARTITIONS, Shop, fitted, fli
 TO = "to: {connection: warehouse, table: scores}"
 
 
-def delivered(shop: Shop, sql: str) -> list[Any]:
-    with duckdb.connect(str(shop.project.root / "warehouse.duckdb"), read_only=True) as con:
+def delivered(served: Shop, sql: str) -> list[Any]:
+    with duckdb.connect(str(served.project.root / "warehouse.duckdb"), read_only=True) as con:
         return con.sql(sql).fetchall()
 
 
-def test_scores_are_those_of_the_champion_beside_what_they_are_about(shop: Shop) -> None:
-    scored = score_batch(shop.project, "late_scores", PARTITIONS[0], chunk_rows=64)
-    found = shop.store.read("late_scores", [PARTITIONS[0]]).to("pandas")
+def test_scores_are_those_of_the_champion_beside_what_they_are_about(served: Shop) -> None:
+    scored = score_batch(served.project, "late_scores", PARTITIONS[0], chunk_rows=64)
+    found = served.store.read("late_scores", [PARTITIONS[0]]).to("pandas")
     assert list(found.columns) == [
         "flight_id", "departs_at", *INPUTS, "prediction", "probability", "model_version",
         "scored_at",
@@ -48,36 +48,36 @@ def test_scores_are_those_of_the_champion_beside_what_they_are_about(shop: Shop)
     assert len(scored.metadata["preview"].rows) == 5
 
 
-def test_scoring_again_replaces_the_rows_of_its_partition_alone(shop: Shop) -> None:
+def test_scoring_again_replaces_the_rows_of_its_partition_alone(served: Shop) -> None:
     for partition in PARTITIONS:
-        score_batch(shop.project, "late_scores", partition)
-    shop.register()
-    shop.store.write("flight_features", PARTITIONS[1], flights(30, seed=5))
-    score_batch(shop.project, "late_scores", PARTITIONS[1])
+        score_batch(served.project, "late_scores", partition)
+    served.register()
+    served.store.write("flight_features", PARTITIONS[1], flights(30, seed=5))
+    score_batch(served.project, "late_scores", PARTITIONS[1])
     counted = delivered(
-        shop,
+        served,
         "SELECT partition_key, model_version, count(*) FROM scores GROUP BY ALL ORDER BY ALL",
     )
     assert counted == [(PARTITIONS[0], "1", 200), (PARTITIONS[1], "2", 30)]
-    kept = shop.store.read("late_scores").to("pandas").groupby("model_version").size()
+    kept = served.store.read("late_scores").to("pandas").groupby("model_version").size()
     assert kept.to_dict() == {"1": 200, "2": 30}
 
 
-def test_equal_scores_have_equal_data_versions(shop: Shop) -> None:
-    first = score_batch(shop.project, "late_scores", PARTITIONS[0])
-    again = score_batch(shop.project, "late_scores", PARTITIONS[0])
-    other = score_batch(shop.project, "late_scores", PARTITIONS[1])
+def test_equal_scores_have_equal_data_versions(served: Shop) -> None:
+    first = score_batch(served.project, "late_scores", PARTITIONS[0])
+    again = score_batch(served.project, "late_scores", PARTITIONS[0])
+    other = score_batch(served.project, "late_scores", PARTITIONS[1])
     assert first.data_version == again.data_version != other.data_version
 
 
 @pytest.mark.parametrize("where", ["scores", "memory://late-scores"])
-def test_scores_go_to_a_file_per_partition(shop: Shop, where: str) -> None:
+def test_scores_go_to_a_file_per_partition(served: Shop, where: str) -> None:
     import fsspec
 
-    changed = shop.rewritten(TO, f"to: {{file: '{where}'}}")
+    changed = served.rewritten(TO, f"to: {{file: '{where}'}}")
     for partition in [*PARTITIONS, PARTITIONS[0]]:
         scored = score_batch(changed.project, "late_scores", partition)
-    folder = where if "://" in where else str(shop.project.root / where)
+    folder = where if "://" in where else str(served.project.root / where)
     filesystem, path = fsspec.url_to_fs(folder)
     names = sorted(name.rpartition("/")[2] for name in filesystem.ls(path, detail=False))
     assert names == [f"{partition}.parquet" for partition in PARTITIONS]
@@ -86,13 +86,13 @@ def test_scores_go_to_a_file_per_partition(shop: Shop, where: str) -> None:
         assert len(pd.read_parquet(file)) == 200
 
 
-def test_one_file_for_several_partitions_is_a_mistake(shop: Shop) -> None:
+def test_one_file_for_several_partitions_is_a_mistake(served: Shop) -> None:
     with pytest.raises(la.InvalidProjectError, match="there is one per partition"):
-        shop.rewritten(TO, "to: {file: scores.parquet}")
+        served.rewritten(TO, "to: {file: scores.parquet}")
 
 
-def test_rows_in_one_piece_are_scored_in_one_piece(shop: Shop) -> None:
-    whole = shop.rewritten("    partitions: {every: month", "    tags: {a: b}\n#").rewritten(
+def test_rows_in_one_piece_are_scored_in_one_piece(served: Shop) -> None:
+    whole = served.rewritten("    partitions: {every: month", "    tags: {a: b}\n#").rewritten(
         TO, "to: {file: out/all.parquet}"
     )
     whole.store.write("flight_features", None, flights(40))
@@ -104,52 +104,52 @@ def test_rows_in_one_piece_are_scored_in_one_piece(shop: Shop) -> None:
         score_batch(whole.project, "late_scores")
 
 
-def test_a_partition_without_rows_has_no_scores(shop: Shop) -> None:
-    shop.store.write("flight_features", PARTITIONS[1], flights(10).head(0))
-    scored = score_batch(shop.project, "late_scores", PARTITIONS[1])
+def test_a_partition_without_rows_has_no_scores(served: Shop) -> None:
+    served.store.write("flight_features", PARTITIONS[1], flights(10).head(0))
+    scored = score_batch(served.project, "late_scores", PARTITIONS[1])
     assert scored.metadata["warning"] == "there are no rows"
-    assert shop.store.read("late_scores", [PARTITIONS[1]]).rows == 0
-    assert delivered(shop, "SELECT count(*) FROM scores") == [(0,)]
+    assert served.store.read("late_scores", [PARTITIONS[1]]).rows == 0
+    assert delivered(served, "SELECT count(*) FROM scores") == [(0,)]
 
 
-def test_the_last_good_scores_stay_when_scoring_fails(shop: Shop) -> None:
-    score_batch(shop.project, "late_scores", PARTITIONS[0])
+def test_the_last_good_scores_stay_when_scoring_fails(served: Shop) -> None:
+    score_batch(served.project, "late_scores", PARTITIONS[0])
     rows = flights(250, seed=3)
     rows["stops"] = rows["stops"].astype(object)
     rows.loc[249, "stops"] = "many"
-    shop.store.write("flight_features", PARTITIONS[0], rows.astype({"stops": str}))
+    served.store.write("flight_features", PARTITIONS[0], rows.astype({"stops": str}))
     with pytest.raises(la.StepError, match="'many'") as raised:
-        score_batch(shop.project, "late_scores", PARTITIONS[0], chunk_rows=100)
-    assert raised.value.location == shop.project.locate(
-        shop.project.spec.deployments[1], "batch", "from"
+        score_batch(served.project, "late_scores", PARTITIONS[0], chunk_rows=100)
+    assert raised.value.location == served.project.locate(
+        served.project.spec.deployments[1], "batch", "from"
     )
-    assert shop.store.read("late_scores", [PARTITIONS[0]]).rows == 200
-    assert delivered(shop, "SELECT count(*) FROM scores") == [(200,)]
-    assert not list(Path(shop.store.root, ".staging").glob("*"))
+    assert served.store.read("late_scores", [PARTITIONS[0]]).rows == 200
+    assert delivered(served, "SELECT count(*) FROM scores") == [(200,)]
+    assert not list(Path(served.store.root, ".staging").glob("*"))
 
 
 @pytest.mark.parametrize(
     ("partition", "message"),
     [("2026-03", "flight_features has no rows for partition 2026-03")],
 )
-def test_rows_that_are_not_there_are_named(shop: Shop, partition: str, message: str) -> None:
+def test_rows_that_are_not_there_are_named(served: Shop, partition: str, message: str) -> None:
     with pytest.raises(la.StepError, match=message):
-        score_batch(shop.project, "late_scores", partition)
+        score_batch(served.project, "late_scores", partition)
 
 
-def test_a_column_that_the_feature_lost_is_named(shop: Shop) -> None:
-    shop.store.write("flight_features", PARTITIONS[0], flights(20).drop(columns=["wind"]))
+def test_a_column_that_the_feature_lost_is_named(served: Shop) -> None:
+    served.store.write("flight_features", PARTITIONS[0], flights(20).drop(columns=["wind"]))
     with pytest.raises(la.StepError, match="the rows lack the model's column wind"):
-        score_batch(shop.project, "late_scores", PARTITIONS[0])
+        score_batch(served.project, "late_scores", PARTITIONS[0])
 
 
-def test_a_server_scores_no_batches(shop: Shop) -> None:
+def test_a_server_scores_no_batches(served: Shop) -> None:
     with pytest.raises(la.StepError, match="late_api is no deployment that scores in batches"):
-        score_batch(shop.project, "late_api")
+        score_batch(served.project, "late_api")
 
 
 @pytest.mark.parametrize("kind", ["regression", "words"])
-def test_the_summary_fits_what_is_predicted(shop: Shop, kind: str) -> None:
+def test_the_summary_fits_what_is_predicted(served: Shop, kind: str) -> None:
     class Words:
         classes_ = np.array(["no", "yes"])
 
@@ -165,10 +165,10 @@ def test_the_summary_fits_what_is_predicted(shop: Shop, kind: str) -> None:
     from liminal_assets.steps.champion import Champion
     from liminal_assets.steps.signature import Field, Signature
 
-    version = shop.registry.champion("late")
+    version = served.registry.champion("late")
     assert version
     champion = Champion(version, pipeline, Signature((Field("stops", "double"),)))
-    metadata = score_batch(shop.project, "late_scores", PARTITIONS[0], champion).metadata
+    metadata = score_batch(served.project, "late_scores", PARTITIONS[0], champion).metadata
     if kind == "words":
         assert isinstance(metadata["predictions"], Records)
         assert {row["prediction"] for row in metadata["predictions"].rows} == {"no", "yes"}

@@ -33,41 +33,41 @@ def processes() -> set[str]:
 
 
 @pytest.mark.slow
-def test_a_deployment_proves_that_its_server_answers_as_the_registry_does(shop: Shop) -> None:
-    champion = shop.registry.champion("late")
+def test_a_deployment_proves_that_its_server_answers_as_the_registry_does(served: Shop) -> None:
+    champion = served.registry.champion("late")
     assert champion
-    deployed = deploy(shop.project, "late_api")
-    row = shop.store.read("late__reference", ["1"]).to("pandas").head(1)
-    scores = Scorer(shop.pipeline(champion))(row[INPUTS])
+    deployed = deploy(served.project, "late_api")
+    row = served.store.read("late__reference", ["1"]).to("pandas").head(1)
+    scores = Scorer(served.pipeline(champion))(row[INPUTS])
     answer = deployed.evidence["first_prediction"]
     assert answer["prediction"] == scores.prediction[0]
     assert answer["probability"] == scores.probabilities["probability"][0]
     assert deployed.evidence["latency_p50_ms"] > 0
     assert not processes()
-    assert not (shop.project.state / "data/shop/late_api__predictions").exists()
+    assert not (served.project.state / "data/shop/late_api__predictions").exists()
 
-    journal = Journal(shop.project, "late_api")
+    journal = Journal(served.project, "late_api")
     (decision,) = journal.decisions()
     assert (decision.action, decision.champion, decision.previous) == ("deploy", 1, None)
     assert decision.evidence["mlflow_run"] == champion.run_id
     assert json.dumps(decision.evidence["first_prediction"])
 
 
-def test_the_journal_of_a_deployment_says_which_version_was_live_when(shop: Shop) -> None:
-    block = shop.project.spec.deployments[0]
-    first = shop.registry.champion("late")
-    second = shop.register()
+def test_the_journal_of_a_deployment_says_which_version_was_live_when(served: Shop) -> None:
+    block = served.project.spec.deployments[0]
+    first = served.registry.champion("late")
+    second = served.register()
     assert first
     for version in (first, first, second, second, first):
-        steps.record_live(shop.project, block, version, {})
-    decisions = Journal(shop.project, "late_api").decisions()
+        steps.record_live(served.project, block, version, {})
+    decisions = Journal(served.project, "late_api").decisions()
     assert [(one.previous, one.champion) for one in decisions] == [(None, 1), (1, 2), (2, 1)]
 
 
-def test_a_model_without_a_champion_is_not_deployed(shop: Shop) -> None:
+def test_a_model_without_a_champion_is_not_deployed(served: Shop) -> None:
     other = la.Project.of(
         "shop",
-        shop.project.root,
+        served.project.root,
         check=False,
         deployments=[{"deployment": "new_api", "model": "new", "serve": {}}],
     )
@@ -76,14 +76,14 @@ def test_a_model_without_a_champion_is_not_deployed(shop: Shop) -> None:
     assert "new__champion" in str(raised.value.hint)
 
 
-def test_an_unknown_deployment_is_named(shop: Shop) -> None:
+def test_an_unknown_deployment_is_named(served: Shop) -> None:
     with pytest.raises(la.StepError, match="no deployment is called 'late_apy'"):
-        deploy(shop.project, "late_apy")
+        deploy(served.project, "late_apy")
 
 
 @pytest.mark.parametrize("strategy", ["canary", "shadow"])
-def test_a_rollout_that_nothing_can_do_is_refused_at_its_line(shop: Shop, strategy: str) -> None:
-    changed = shop.rewritten(
+def test_a_rollout_that_nothing_can_do_is_refused_at_its_line(served: Shop, strategy: str) -> None:
+    changed = served.rewritten(
         "serve: {port: 0, reload_every: 200ms}",
         f"serve: {{port: 0}}\n    rollout: {{strategy: {strategy}}}",
     )
@@ -96,7 +96,7 @@ def test_a_rollout_that_nothing_can_do_is_refused_at_its_line(shop: Shop, strate
 
 @pytest.mark.slow
 def test_a_server_that_answers_differently_is_not_deployed(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    served: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Wrong(Scorer):
         def __call__(self, frame: Any) -> Any:
@@ -106,22 +106,22 @@ def test_a_server_that_answers_differently_is_not_deployed(
 
     monkeypatch.setattr(steps, "Scorer", Wrong)
     with pytest.raises(la.StepError, match=r"the server's probability is .*, the registry's"):
-        deploy(shop.project, "late_api")
-    assert Journal(shop.project, "late_api").decisions() == []
+        deploy(served.project, "late_api")
+    assert Journal(served.project, "late_api").decisions() == []
     assert not processes()
 
 
 @pytest.mark.slow
-def test_a_server_that_does_not_get_ready_says_why(shop: Shop) -> None:
-    champion = shop.registry.champion("late")
+def test_a_server_that_does_not_get_ready_says_why(served: Shop) -> None:
+    champion = served.registry.champion("late")
     assert champion
-    block = shop.project.spec.deployments[0]
+    block = served.project.spec.deployments[0]
     with open(champion.folder() / "MLmodel", "a") as file:
         file.write("# changed\n")
     try:
         with (
             pytest.raises(la.StepError, match="aren't those that were registered"),
-            server_on_trial(shop.project, block),
+            server_on_trial(served.project, block),
         ):
             pytest.fail("it must not get ready")
     finally:
@@ -144,25 +144,25 @@ class Unloadable(EntryPoint):
 
 @pytest.mark.parametrize("installed", ["works", "breaks"])
 def test_other_targets_are_plugins(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, installed: str
+    served: Shop, monkeypatch: pytest.MonkeyPatch, installed: str
 ) -> None:
     kind = EntryPoint if installed == "works" else Unloadable
     point = kind("cloud", f"{__name__}:Recorder", "liminal_assets.targets")
     monkeypatch.setattr("liminal_assets.language.references.entry_points", lambda group: [point])
     monkeypatch.setattr(steps, "entry_points", lambda group: [point])
-    changed = shop.rewritten("serve: {port: 0,", "serve: {target: cloud, port: 0,")
+    changed = served.rewritten("serve: {port: 0,", "serve: {target: cloud, port: 0,")
     if installed == "breaks":
         with pytest.raises(la.StepError, match="'cloud' can't be loaded: ImportError"):
             deploy(changed.project, "late_api")
         return
     assert deploy(changed.project, "late_api").endpoint == "https://elsewhere/predict"
-    (decision,) = Journal(shop.project, "late_api").decisions()
+    (decision,) = Journal(served.project, "late_api").decisions()
     assert decision.evidence["replicas"] == 2
 
 
-def test_an_unknown_target_is_a_mistake_at_its_line(shop: Shop) -> None:
+def test_an_unknown_target_is_a_mistake_at_its_line(served: Shop) -> None:
     with pytest.raises(la.InvalidProjectError) as raised:
-        shop.rewritten("serve: {port: 0,", "serve: {target: locel, port: 0,")
+        served.rewritten("serve: {port: 0,", "serve: {target: locel, port: 0,")
     (mistake,) = raised.value.diagnostics
     assert mistake.code == "unknown-target"
     assert mistake.hint == "did you mean 'local'?"
