@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PROJECT ?= examples/flights
 MODEL := flights/late_arrival
 ORIGINAL := $(VENV)/apache-liminal
-PYTEST_ARGS ?= -n 2
+PYTEST_ARGS ?= -n 2 --dist loadgroup
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

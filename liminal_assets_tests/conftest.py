@@ -26,7 +26,7 @@ def mlflow_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) ->
     return project.state / "mlflow" / "mlflow.db"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def with_mlflow(mlflow_database: Path) -> Callable[[Path], Path]:
     """Gives a project's folder an MLflow database without waiting for MLflow to make one."""
 

@@ -11,7 +11,7 @@ import random
 from datetime import datetime, timedelta
 from pathlib import Path
 
-__all__ = ["MONTHS", "write_shop"]
+__all__ = ["MONTHS", "ROWS", "write_shop"]
 
 MONTHS = ("2024-01", "2024-02", "2024-03", "2024-04")
 ROWS = 400
@@ -30,6 +30,7 @@ datasets:
     partitions: {every: month, start: '2024-01-01', end: '2024-05-01'}
     checks:
       - expect_table_row_count_to_be_between: {min_value: 100}
+      - expect_column_values_to_not_be_null: {column: id}
   - dataset: sales
     description: Sales, each once and with amounts that can be.
     clean: {from: sales_raw, steps: [drop_duplicates: {}]}
