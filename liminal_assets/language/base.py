@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -53,6 +54,19 @@ Names = Annotated[
 """One name or a list of names."""
 
 Scalar = str | bool | int | float | None
+
+
+def _without_positions(value: Any) -> Any:
+    """Mappings and lists as plain ones: other libraries take a subclass for something else."""
+    if isinstance(value, Mapping):
+        return {key: _without_positions(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_positions(item) for item in value]
+    return value
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_without_positions)]
+"""Keyword arguments that are handed on to another library."""
 
 FunctionPath = Annotated[
     str,

@@ -14,6 +14,7 @@ from liminal_assets.language.base import (
     FunctionPath,
     Name,
     Names,
+    Options,
     Scalar,
     Spec,
     TimeZone,
@@ -41,7 +42,7 @@ class Connection(Spec):
     url: str
     """Any Ibis URL: ``duckdb://warehouse.duckdb``, ``postgres://user@host/db``,
     ``snowflake://…``. A relative path of DuckDB or SQLite starts at the project's folder."""
-    options: dict[str, Any] = {}
+    options: Options = {}
     """Keyword arguments of the backend's ``connect``."""
     description: str | None = None
 
@@ -62,9 +63,9 @@ class Fetch(Spec):
     """Paths, globs or fsspec URLs (``s3://…``); relative ones start at the project's folder."""
     format: Literal["csv", "json", "parquet"] | None = None
     """Default: by the file's ending."""
-    options: dict[str, Any] = {}
+    options: Options = {}
     """Options of DuckDB's reader of the format, such as ``{delim: ';', nullstr: NA}``."""
-    storage_options: dict[str, Any] = {}
+    storage_options: Options = {}
     """fsspec options of the file system, such as ``{anon: true}``."""
     python: FunctionPath | None = None
     """A function that returns the rows; it may take ``context``."""
@@ -163,7 +164,7 @@ class Check(Spec):
 
     expectation: str
     """Its snake-case or class name: ``expect_column_values_to_not_be_null``."""
-    arguments: dict[str, Any] = {}
+    arguments: Options = {}
     """The expectation's own arguments, ``mostly`` and ``row_condition`` included."""
     severity: Annotated[
         Literal["error", "warning"],

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from liminal_assets.language.base import Block, Duration, Name, Spec, one_of_keys
+from liminal_assets.language.base import Block, Duration, Name, Options, Spec, one_of_keys
 
 __all__ = ["TARGETS", "Batch", "BatchTarget", "Deployment", "Rollout", "Serve"]
 
@@ -53,7 +53,7 @@ class BatchTarget(Spec):
     table: str | None = None
     file: str | None = None
     """A folder or fsspec URL; one Parquet file per partition."""
-    storage_options: dict[str, Any] = {}
+    storage_options: Options = {}
 
     @model_validator(mode="after")
     def _one_target(self) -> BatchTarget:

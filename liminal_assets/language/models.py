@@ -12,6 +12,7 @@ from liminal_assets.language.base import (
     FunctionPath,
     Name,
     Names,
+    Options,
     Scalar,
     Spec,
     one_of_keys,
@@ -218,7 +219,7 @@ class Model(Block):
     """Any importable scikit-learn compatible class: ``sklearn.linear_model.Ridge``."""
     python: FunctionPath | None = None
     """A function that takes ``params`` as keywords and returns the unfitted estimator."""
-    params: dict[str, Any] = {}
+    params: Options = {}
     prepare: Prepare = Prepare()
     split: Split = Split()
     tune: Tune | None = None

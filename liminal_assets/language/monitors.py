@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from liminal_assets.language.base import Block, Duration, Name, Names, Spec, TimeZone, one_of_keys
+from liminal_assets.language.base import (
+    Block,
+    Duration,
+    Name,
+    Names,
+    Options,
+    Spec,
+    TimeZone,
+    one_of_keys,
+)
 from liminal_assets.language.cron import Cron
 
 __all__ = [
@@ -188,7 +197,7 @@ class Alert(Spec):
     email: Email | None = None
     plugin: str | None = None
     """The name of an installed alert channel."""
-    options: Annotated[dict[str, Any], Field(repr=False)] = {}
+    options: Annotated[Options, Field(repr=False)] = {}
     """The plugin's own settings."""
     events: Annotated[tuple[AlertEvent, ...], Field(min_length=1)] = (
         "run_failure",

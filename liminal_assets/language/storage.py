@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from liminal_assets.language.base import Spec
+from liminal_assets.language.base import Options, Spec
 
 __all__ = ["StorageSpec"]
 
@@ -15,7 +13,7 @@ class StorageSpec(Spec):
     data: str | None = None
     """Folder or fsspec URL (``s3://bucket/liminal``) of all tables; default: in the
     state folder."""
-    data_options: dict[str, Any] = {}
+    data_options: Options = {}
     """fsspec options of ``data``."""
     mlflow: str | None = None
     """MLflow tracking URI (``https://…``, ``postgresql://…``); default: SQLite in the state
