@@ -26,8 +26,10 @@ def main() -> None:
     parser.add_argument("rows", nargs="*", type=int, default=[1_000_000, 5_000_000])
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    print("| rows | ours, s | GE on pandas, s | times faster | ours, MB | GE on pandas, MB |")
-    print("|---:|---:|---:|---:|---:|---:|")
+    print(
+        "| rows | ours, s | GE, s | times faster | CPU: ours, s | GE, s | times | MB: ours | GE |"
+    )
+    print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as folder:
         for rows in given.rows:
             file = Path(folder) / f"orders_{rows}.parquet"
@@ -44,6 +46,9 @@ def _line(rows: int, file: Path, rounds: int) -> str:
         f"{median(ours, 'seconds'):.2f}",
         f"{median(theirs, 'seconds'):.2f}",
         f"{ratio(theirs, ours, 'seconds'):.1f}",
+        f"{median(ours, 'cpu'):.2f}",
+        f"{median(theirs, 'cpu'):.2f}",
+        f"{ratio(theirs, ours, 'cpu'):.1f}",
         f"{median(ours, 'megabytes'):.0f}",
         f"{median(theirs, 'megabytes'):.0f}",
     )

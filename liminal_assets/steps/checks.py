@@ -211,7 +211,7 @@ def _elsewhere(project: Project) -> Elsewhere:
 
 
 def _outcome(name: str, check: Check, expectation: Expectation | None, finding: Finding) -> Outcome:
-    from liminal_assets.integrations.expectations.library import sentence
+    from liminal_assets.integrations.expectations.sentences import sentence
 
     asked = sentence(expectation) if expectation else snake_name(check.expectation)
     return Outcome(

@@ -23,7 +23,6 @@ __all__ = [
     "build_expectation",
     "name_mistake",
     "quiet",
-    "sentence",
 ]
 
 
@@ -231,49 +230,3 @@ def _wanted(items: Sequence[Any]) -> str:
         )
     kinds = [kind for kind in dict.fromkeys(kinds) if kind != "a mapping"] or ["a mapping"]
     return "must be " + ", ".join(kinds[:-1]) + (" or " if kinds[1:] else "") + kinds[-1]
-
-
-_PARAMETER = re.compile(r"\$(\w+)")
-_PASSED_THROUGH = re.compile(r"PassThrough\((['\"])(.*?)\1\)", re.DOTALL)
-
-
-_SENTENCES: dict[tuple[str, str], str] = {}
-"""Rendered once: a partitioned asset is checked many times."""
-
-
-def sentence(expectation: Expectation) -> str:
-    """What an expectation asks for, in Great Expectations' own words or the user's."""
-    if expectation.description:
-        return str(expectation.description)
-    key = (type(expectation).__name__, repr(expectation.configuration.kwargs))
-    if key not in _SENTENCES:
-        if len(_SENTENCES) > _MOST_SENTENCES:
-            _SENTENCES.clear()
-        _SENTENCES[key] = _rendered(expectation)
-    return _SENTENCES[key]
-
-
-_MOST_SENTENCES = 5_000
-
-
-def _rendered(expectation: Expectation) -> str:
-    with quiet():
-        expectation.render()
-    contents: list[Any] = [content.to_json_dict() for content in expectation.rendered_content or ()]
-    value = contents[0]["value"] if contents else {}
-    code = value.get("code_block") or {}
-    template = value.get("template") or code.get("code_template_str") or ""
-    if not template:
-        arguments = expectation.configuration.kwargs.items()
-        said = ", ".join(f"{name}={value!r}" for name, value in arguments)
-        return f"{str(expectation.expectation_type).replace('_', ' ')}: {said}"
-    parameters = {name: item["value"] for name, item in value.get("params", {}).items()}
-
-    def written(match: re.Match[str]) -> str:
-        found = parameters.get(match[1], match[0])
-        if isinstance(found, float) and found.is_integer():
-            found = int(found)
-        return str(found)
-
-    text = _PASSED_THROUGH.sub(r"\2", _PARAMETER.sub(written, template))
-    return f"No row may be found by: {text}" if code else text

@@ -70,6 +70,7 @@ class _Case:
 
     expectation: Expectation
     metrics: Mapping[str, MetricConfiguration]
+    result_format: Mapping[str, Any]
 
     @property
     def count(self) -> MetricConfiguration | None:
@@ -158,7 +159,8 @@ def _case(expectation: Expectation, batch: Batch, engine: PandasExecutionEngine)
             )
     except Exception as error:  # an expectation of anyone's may raise anything
         return _failure(error)
-    return _Case(expectation, dict(dependencies.metric_configurations))
+    metrics = dict(dependencies.metric_configurations)
+    return _Case(expectation, metrics, dict(dependencies.result_format))
 
 
 def _real_columns(expectation: Expectation, schema: Schema) -> dict[str, Any]:
@@ -238,17 +240,18 @@ def _finding(
         elif failures:
             raise failures[0]
         rows = _rows(case, batch, values)
+        named = {name: values[metric.id] for name, metric in case.metrics.items()}
         with quiet():
-            result = case.expectation.metrics_validate(
-                values,
-                runtime_configuration={"result_format": dict(_RESULT_FORMAT)},
-                execution_engine=engine,
+            result = case.expectation._validate(
+                named, {"result_format": case.result_format}, engine
             )
     except duckdb.IOException:
         raise
     except Exception as error:  # an expectation of anyone's may raise anything
         original = next((f for f in failures if isinstance(f, duckdb.Error)), None)
         return _failure(original or error)
+    if isinstance(result, dict):
+        return Finding(bool(result["success"]), result.get("result") or {}, rows)
     return Finding(bool(result.success), result.result or {}, rows)
 
 
