@@ -125,7 +125,7 @@ def _by_name(
         document, mistakes = usable(written)
         obstacles.extend(mistakes)
         name = document.get("name")
-        if not name or not isinstance(name, Hashable):
+        if not isinstance(name, Hashable) or name in (None, ""):
             continue
         at = document.values_at["name"]
         if name in places:

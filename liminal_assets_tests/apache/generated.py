@@ -61,7 +61,7 @@ def _or_blank(draw: st.DrawFn, strategy: st.SearchStrategy[Any]) -> Any:
 
 @st.composite
 def _tasks(draw: st.DrawFn, prefix: str) -> list[dict[str, Any]]:
-    kinds = draw(st.lists(st.sampled_from([*_TYPES, None]), max_size=3))
+    kinds = draw(st.lists(st.sampled_from([*_TYPES, None]), max_size=2))
     typed = ({"type": kind} if kind else {} for kind in kinds)
     return [
         {"task": f"{prefix}{number}", **kind, **draw(_extras)} for number, kind in enumerate(typed)
@@ -78,18 +78,23 @@ def _named_list(key: str, names: list[str], extras: list[str]) -> st.SearchStrat
 
 @st.composite
 def _pipelines(draw: st.DrawFn) -> list[dict[str, Any]]:
-    count = draw(st.integers(0, 2))
     result = []
-    for number in range(count):
+    for number in range(draw(st.sampled_from([1, 1, 2, 0]))):
         pipeline = {"pipeline": f"p{number}", **draw(_mapping(["owner", "schedule", "x"], _value))}
         pipeline |= draw(_some(tasks=_or_blank(_tasks("t"))))
         result.append(pipeline)
     return result
 
 
+_reference = st.builds(
+    lambda name, after: "{{" + name + "}}" + after, st.sampled_from(VARIABLES[:5]), st.just("+")
+)
 _variables = st.builds(
-    lambda singles, collections: {**singles, **collections},
-    st.dictionaries(st.sampled_from(VARIABLES), _single, max_size=5),
+    lambda chained, singles, collections: {**chained, **singles, **collections},
+    st.permutations(VARIABLES[:5]).flatmap(
+        lambda names: st.fixed_dictionaries({}, optional=dict.fromkeys(names, _reference))
+    ),
+    st.dictionaries(st.sampled_from(VARIABLES), _single, max_size=3),
     _mapping(COLLECTIONS, st.one_of(st.lists(_value, max_size=2), _mapping(["k", "l"], _value))),
 )
 _sections = {
@@ -122,14 +127,14 @@ _sections = {
 
 @st.composite
 def _file(draw: st.DrawFn, name: str) -> dict[str, Any]:
+    """A file; most inherit from the next one, as far as ``top``."""
     document: dict[str, Any] = {"name": name}
-    kind = draw(
-        st.sampled_from([None, "sub", "super"] if name < "upper" else ["super"] * 4 + ["x"])
+    usual, kinds = {"upper": ("top", ["super"] * 4 + ["x"]), "top": (None, ["super"])}.get(
+        name, ("upper", [None, "sub"] * 3 + ["super"])
     )
-    if kind:
+    if kind := draw(st.sampled_from(kinds)):
         document["type"] = kind
-    parent = draw(st.sampled_from([None, "upper", "top", "upper", *FILES, "missing"]))
-    if parent:
+    if parent := draw(st.sampled_from([usual] * 12 + [None, *FILES, "missing"])):
         document["super"] = parent
     return document | draw(_some(**_sections))
 
@@ -137,7 +142,8 @@ def _file(draw: st.DrawFn, name: str) -> dict[str, Any]:
 @st.composite
 def projects(draw: st.DrawFn) -> list[dict[str, Any]]:
     """The files of a project, each with a name of its own."""
-    chosen = draw(st.lists(st.sampled_from(FILES), min_size=1, max_size=4, unique=True))
+    own = draw(st.lists(st.sampled_from(FILES), min_size=1, max_size=2, unique=True))
+    chosen = dict.fromkeys([*own, *draw(st.sampled_from([["upper", "top"]] * 4 + [[]]))])
     files = [draw(_file(name)) for name in chosen]
     if not any(is_apache(file) for file in files):
         files[0]["services"] = []

@@ -37,7 +37,7 @@ _anything = st.recursive(
 )
 _file = st.builds(
     lambda name, sections: {"name": name, "services": [], **sections},
-    st.sampled_from(["a", "b", "base"]),
+    st.sampled_from(["a", "b", "base", False, 0]),
     st.dictionaries(st.sampled_from(sorted(ROOT)), _anything, max_size=5),
 )
 
