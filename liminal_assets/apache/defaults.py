@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from liminal_assets.apache.merging import joined, merged
+from liminal_assets.language.diagnostics import InvalidProjectError
 from liminal_assets.language.source import LocatedDict, LocatedList
 
 __all__ = ["AFTER", "BEFORE", "section", "with_pipeline_defaults", "with_service_defaults"]
@@ -21,6 +22,9 @@ def with_pipeline_defaults(document: LocatedDict, inherited: LocatedDict) -> Loc
 
     The super's tasks come before and after those of the pipeline, and each task gets the defaults
     of its type.
+
+    Raises:
+        InvalidProjectError: the defaults that a task needs are no mapping.
     """
     supers = section(inherited, "pipeline_defaults")
     own = section(document, "pipeline_defaults")
@@ -50,6 +54,13 @@ def _with_task_defaults(tasks: LocatedList, defaults: LocatedDict) -> LocatedLis
     result = LocatedList(tasks.location)
     for task, at in zip(tasks, tasks.items_at, strict=True):
         kind = task.get("type", "")
+        if kind in defaults and not isinstance(defaults[kind], LocatedDict):
+            raise InvalidProjectError.at(
+                defaults.values_at[kind],
+                "invalid-type",
+                f"the defaults of {kind} tasks must be a mapping",
+                f"write their keys below '{kind}:', or leave it out",
+            )
         result.add(merged(task, section(defaults, kind)), at)
     return result
 

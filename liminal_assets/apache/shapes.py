@@ -7,7 +7,6 @@ from typing import Any
 
 from liminal_assets.apache.base import BASE_FILE
 from liminal_assets.apache.merging import copied
-from liminal_assets.apache.vocabulary import TASKS
 from liminal_assets.language.diagnostics import Diagnostic, Location
 from liminal_assets.language.source import LocatedDict, LocatedList
 
@@ -56,11 +55,6 @@ def _mistakes(document: LocatedDict) -> Iterator[Diagnostic]:
     for holder, key in task_lists(document):
         if holder[key] is not None:
             yield from _list(holder, key, "task")
-    defaults = document.get("task_defaults")
-    if isinstance(defaults, LocatedDict):
-        for kind, values in defaults.items():
-            if kind in TASKS and not isinstance(values, dict | None):
-                yield _wrong(defaults, kind, f"the defaults of {kind} tasks must be a mapping")
 
 
 def _names(document: LocatedDict) -> Iterator[Diagnostic]:

@@ -34,15 +34,6 @@ def blank_tasks(files: Files) -> None:
                     holder[key] = []
 
 
-def blank_task_defaults(files: Files) -> None:
-    """A type of task without a value in ``task_defaults`` has no defaults."""
-    for file in files:
-        defaults = file.get("task_defaults") or {}
-        for kind, values in defaults.items():
-            if values is None:
-                defaults[kind] = {}
-
-
 def values_in_text(files: Files) -> None:
     """A placeholder may name a number, a boolean or a date, wherever that is written."""
     for file in files:
@@ -63,7 +54,6 @@ def super_base(files: Files) -> None:
 DIFFERENCES: tuple[Callable[[Files], None], ...] = (
     blank_sections,
     blank_tasks,
-    blank_task_defaults,
     values_in_text,
     super_base,
 )
@@ -92,7 +82,6 @@ def same_as_meant(final: dict[str, Any]) -> dict[str, Any]:
     same = copy.deepcopy(final)
     as_files = [same]
     blank_tasks(as_files)
-    blank_task_defaults(as_files)
     values_in_text(as_files)
     if same.get("super") == "base":
         del same["super"]

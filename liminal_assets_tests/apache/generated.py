@@ -61,7 +61,7 @@ def _or_blank(draw: st.DrawFn, strategy: st.SearchStrategy[Any]) -> Any:
 
 @st.composite
 def _tasks(draw: st.DrawFn, prefix: str) -> list[dict[str, Any]]:
-    kinds = draw(st.lists(st.sampled_from([*_TYPES, None]), max_size=2))
+    kinds = draw(st.lists(st.sampled_from(["python"] * 3 + [*_TYPES, None]), max_size=2))
     typed = ({"type": kind} if kind else {} for kind in kinds)
     return [
         {"task": f"{prefix}{number}", **kind, **draw(_extras)} for number, kind in enumerate(typed)
@@ -111,7 +111,12 @@ _sections = {
     "services": _or_blank(_named_list("service", ["s1", "s2"], ["image", "k"])),
     "service_defaults": _or_blank(_mapping(["image", "k", "description"], _value)),
     "task_defaults": _or_blank(
-        st.dictionaries(st.sampled_from(_TYPES), _or_blank(_extras), max_size=2)
+        st.dictionaries(
+            st.sampled_from(["python", "python", *_TYPES]),
+            _or_blank(_mapping(["cmd", "env_vars", "image"], _value)),
+            min_size=1,
+            max_size=2,
+        )
     ),
     "pipeline_defaults": _or_blank(
         _some(

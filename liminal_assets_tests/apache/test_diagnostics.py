@@ -171,8 +171,11 @@ def test_what_is_wrong_with_a_task_is_told_at_its_place(
                      " mapping, not 'x' | start each item with '- pipeline: …'", id="no mapping"),
         pytest.param("type: sub\nvariables: []", "3:12: error: invalid-type: variables must be a"
                      " mapping", id="variables are a list"),
-        pytest.param("task_defaults: {python: x}", "2:25: error: invalid-type: the defaults of"
-                     " python tasks must be a mapping", id="defaults are a word"),
+        pytest.param("pipelines: [{pipeline: p, tasks: [{task: t, type: python}]}]\n"
+                     "task_defaults: {python: x}", "3:25: error: invalid-type: the defaults of"
+                     " python tasks must be a mapping | write their keys below 'python:', or leave"
+                     " it out", id="defaults are a word"),
+        pytest.param("task_defaults: {python: x}", None, id="defaults that no task needs"),
         pytest.param("pipelines: [{pipeline: p, tasks: [{task: t, type: [x]}]}]", "2:51: error:"
                      " invalid-type: type must be a plain word", id="type is a list"),
         pytest.param("type: sub\nowner: 2020-13-01", "3:8: error: yaml: '2020-13-01':"
