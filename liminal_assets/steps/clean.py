@@ -118,5 +118,6 @@ def query_over(
         relation = session.sql(text)
     if relation is None:
         raise StepError("the query returns no rows", location=at, hint="end it with a SELECT")
-    columns = {name: session.view(name).columns for name in tables}
+    # DuckDB 1.5, the last for Python 3.10, looks for a view() in no schema but its main one
+    columns = {name: session.table(name).columns for name in tables}
     return Made(relation, lambda: sql_lineage(text, columns, relation.columns))

@@ -54,7 +54,7 @@ def join_inputs(
     assert isinstance(feature, Feature)  # noqa: S101
     joined = Joined(
         f"SELECT * FROM {identifier(spine)}",
-        {name: (feature.spine, name) for name in session.view(spine).columns},
+        {name: (feature.spine, name) for name in session.table(spine).columns},
     )
     for name, view in views.items():
         step = _JoinStep(context, feature, name, feature.from_[name], view, session)
@@ -83,7 +83,7 @@ class _JoinStep:
         return self.project.locate(self.feature, "from", self.name, *path, key=key)
 
     def onto(self, left: Joined) -> Joined:
-        right = self.session.view(self.view).columns
+        right = self.session.table(self.view).columns
         keys = _pairs(self.join.by or self.join.on)
         key = "by" if self.join.by else "on"
         self._there([pair[0] for pair in keys], left.columns, self.feature.spine, key)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from importlib import import_module
 from pathlib import Path
 
@@ -29,11 +28,14 @@ def started(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
 
 
 def test_help_answers_in_less_than_four_tenths_of_a_second() -> None:
+    # seconds of the processor, for a busy machine must not fail the test
     times = []
-    for _ in range(5):
-        begin = time.perf_counter()
+    for _ in range(3):
+        before = os.times()
         assert started("--help").returncode == 0
-        times.append(time.perf_counter() - begin)
+        after = os.times()
+        used = after.children_user - before.children_user
+        times.append(used + after.children_system - before.children_system)
     assert min(times) < 0.4
 
 

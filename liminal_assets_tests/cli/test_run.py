@@ -296,6 +296,7 @@ def test_an_interrupted_run_is_canceled_and_code_130(
     assert run.status == DagsterRunStatus.CANCELED
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_colour_and_a_pipe_plain_text(shop: Path) -> None:
     import pty
 
