@@ -61,7 +61,8 @@ def liminal(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
 
     def run(*arguments: Any) -> Done:
         # a command is a process of its own: it has imported nothing of the project yet
-        sys.modules.pop("rows", None)
+        for module in ("rows", "liminal_assets.definitions"):
+            sys.modules.pop(module, None)
         code = _run([str(argument) for argument in arguments])
         out, err = capfd.readouterr()
         return Done(code, out, err)
