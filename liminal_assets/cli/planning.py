@@ -24,12 +24,12 @@ from dagster._core.definitions.partitions.context import partition_loading_conte
 from dagster._core.loader import LoadingContext
 from dagster._core.storage.dagster_run import DagsterRunStatus
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, PARTITION_NAME_TAG
 
 from liminal_assets.cli.batches import Wanted
 from liminal_assets.cli.scope import Scope
 from liminal_assets.cli.session import Session
 from liminal_assets.errors import StepError
+from liminal_assets.factories.models import until_of
 from liminal_assets.language.datasets import Dataset
 from liminal_assets.language.models import Model
 
@@ -273,12 +273,11 @@ class _Planner:
     def _learned(
         self, key: dg.AssetKey, run_id: str, partitions: dg.PartitionsDefinition[str]
     ) -> Set[str]:
-        """The partitions that were there for a model to learn from: in a run of partitions
-        those up to its end."""
+        """The partitions that were there for a model to learn from: in a run of partitions, or
+        one that a sensor asked for, those up to its end."""
         known = self.scope.all_keys(partitions)
         run = self.session.instance.get_run_by_id(run_id) if self._is_model(key) else None
-        tags = run.tags if run else {}
-        end = tags.get(ASSET_PARTITION_RANGE_END_TAG) or tags.get(PARTITION_NAME_TAG)
+        end = until_of(run.tags) if run else None
         return frozenset(known[: known.index(end) + 1] if end in known else known)
 
     def _is_model(self, key: dg.AssetKey) -> bool:
