@@ -56,8 +56,7 @@ def decode(body: bytes, signature: Signature, max_rows: int) -> Rows:
     except RecursionError:
         raise RequestError(400, "invalid_json", "the body is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        message = str(error)
-        flaw = f"the body is no JSON: {message[:1].lower()}{message[1:]}"
+        flaw = f"the body is no JSON: {str(error).removeprefix('JSON is malformed: ')}"
     # other writers put NaN, Infinity and 1e999 into JSON: the answer then names the field
     said = _with_infinities(body)
     if said is None:
