@@ -26,7 +26,12 @@ from liminal_assets.language.loading import Project
 from liminal_assets.steps.record import log_training
 from liminal_assets.steps.train import Trained, train
 from liminal_assets.storage.registry import ModelRegistry
-from liminal_assets.storage.tracking import import_mlflow, tracking_client, tracking_uri
+from liminal_assets.storage.tracking import (
+    artifact_root,
+    import_mlflow,
+    tracking_client,
+    tracking_uri,
+)
 
 ROWS, COLUMNS, REPEATS = 20_000, 20, 3
 
@@ -69,6 +74,8 @@ def inferred(project: Project, trained: Trained) -> None:
     """``log_model`` as its documentation shows it."""
     mlflow = import_mlflow()
     mlflow.set_tracking_uri(tracking_uri(project))
+    if mlflow.get_experiment_by_name("inferred") is None:
+        mlflow.create_experiment("inferred", artifact_root(project))
     mlflow.set_experiment("inferred")
     example = trained.inputs.head(3)
     with mlflow.start_run(), contextlib.redirect_stderr(io.StringIO()):
