@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
-from dagster import AssetExecutionContext
 
 from benchmarks.load.project import BLOCKS_PER_CHAIN, CHECKS
 
@@ -124,7 +123,7 @@ def _asset(asset: Asset) -> dg.AssetsDefinition:
         partitions_def=MONTHS if asset.monthly else None,
         check_specs=_check_specs(asset),
     )
-    def compute(context: AssetExecutionContext) -> dg.MaterializeResult:
+    def compute() -> dg.MaterializeResult:
         return dg.MaterializeResult()
 
     return compute

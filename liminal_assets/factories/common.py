@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -33,6 +34,11 @@ __all__ = [
 
 SpecT = TypeVar("SpecT", bound=Spec)
 StepEvents = Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any] | dg.AssetMaterialization]
+
+_SIGNATURE = inspect.Signature(
+    [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+)
+"""That of every step: Dagster works it out a dozen times for each."""
 
 PROJECT_TAG = "liminal/project"
 BLOCK_TAG = "liminal/block"
@@ -215,6 +221,7 @@ def step_asset(
         with step_failures(project, block):
             yield from step(context)
 
+    compute.__signature__ = _SIGNATURE  # type: ignore[attr-defined]
     partitioned = specs[0].partitions_def is not None
     return dg.multi_asset(
         name="__".join(specs[0].key.path),
