@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -114,7 +114,3 @@ def parse_scope(partition: str | None, partition_range: str | None) -> Scope:
             )
         return Scope(first, last)
     return Scope()
-
-
-KeysOf = Callable[[dg.AssetKey], Sequence[str] | None]
-"""The partitions of an asset to make; None for an asset in one piece."""

@@ -41,7 +41,6 @@ _SIGNATURE = inspect.Signature(
 """That of every step: Dagster works it out a dozen times for each."""
 
 PROJECT_TAG = "liminal/project"
-BLOCK_TAG = "liminal/block"
 
 
 def spec_of(kind: type[SpecT], spec: SpecT | Mapping[str, Any] | None, **keywords: Any) -> SpecT:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from liminal_assets.errors import StepError
+from liminal_assets.integrations.expectations.names import snake_name
 from liminal_assets.language.base import Names
 from liminal_assets.language.datasets import Check, Dataset
 from liminal_assets.language.diagnostics import did_you_mean
@@ -209,7 +210,7 @@ def _check_missing(context: StepContext, contract: Contract) -> None:
 def _check_empty(context: StepContext, block: TableBlock, verdict: _Verdict) -> None:
     """An empty partition happens; an empty table is a mistake unless a check on the number of
     rows says what is right."""
-    counted = any("row_count" in _snake(check.expectation) for check in block.checks)
+    counted = any("row_count" in snake_name(check.expectation) for check in block.checks)
     if verdict.kept or context.partition_key is not None or counted:
         return
     total = verdict.total
@@ -220,10 +221,6 @@ def _check_empty(context: StepContext, block: TableBlock, verdict: _Verdict) -> 
         hint="if none is right, say so by a check: "
         "'expect_table_row_count_to_be_between: {min_value: 0}'",
     )
-
-
-def _snake(expectation: str) -> str:
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in expectation).lstrip("_")
 
 
 def _check_rules(
