@@ -18,7 +18,7 @@ from dagster._core.execution.api import execute_run_iterator
 from liminal_assets.cli.batches import Batch
 from liminal_assets.cli.processes import PROCESS_TAG, this_process
 from liminal_assets.cli.session import CODE_LOCATION, Session
-from liminal_assets.execution.executors import executor_config
+from liminal_assets.execution.steps import executor_config
 
 __all__ = ["Failure", "StepReport", "execute", "execute_requested", "unfinished"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from liminal_assets.execution.executors import steps_executor
+from liminal_assets.execution.steps import steps_executor
 from liminal_assets.factories.datasets import dataset_asset
 from liminal_assets.factories.deployments import deployment_assets
 from liminal_assets.factories.features import feature_asset

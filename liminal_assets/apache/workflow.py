@@ -1,0 +1,143 @@
+"""A resolved project of Apache Liminal as immutable values: pipelines, tasks, executors, images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from liminal_assets.apache.resolve import ResolvedProject
+from liminal_assets.language.diagnostics import Location
+from liminal_assets.language.loading import home_of
+from liminal_assets.language.source import LocatedDict, locate
+
+__all__ = ["ExecutorSpec", "Image", "Item", "Pipeline", "Service", "TaskSpec", "Workflow"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A named mapping of a file."""
+
+    name: str
+    configuration: LocatedDict
+    """All its keys, after inheritance, defaults and variables."""
+
+    @property
+    def type(self) -> str:
+        """What ``type:`` says; empty if it says nothing."""
+        return str(self.configuration.get("type") or "")
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key; ``default`` where it isn't written or is blank."""
+        value = self.configuration.get(key)
+        return default if value is None else value
+
+    def locate(self, *path: str | int) -> Location:
+        """Where a value in it was written; where it begins, if it wasn't."""
+        return locate(self.configuration, path) or self.configuration.location
+
+
+@dataclass(frozen=True)
+class TaskSpec(Item):
+    """A task of a pipeline."""
+
+    pipeline: str
+    executor: ExecutorSpec | None
+    """What runs it; None where it names none: in the step's own process."""
+
+
+@dataclass(frozen=True)
+class ExecutorSpec(Item):
+    """Where tasks run."""
+
+
+@dataclass(frozen=True)
+class Image(Item):
+    """What a container image is built from."""
+
+
+@dataclass(frozen=True)
+class Service(Item):
+    """A server that is to run as long as the project does."""
+
+
+@dataclass(frozen=True)
+class Pipeline(Item):
+    """Tasks that run one after the other."""
+
+    tasks: tuple[TaskSpec, ...]
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """One file that is no super, with all that it inherits."""
+
+    file: Path
+    configuration: LocatedDict
+
+    @classmethod
+    def of(cls, resolved: ResolvedProject) -> Workflow:
+        """The workflow that a resolved file describes."""
+        return cls(resolved.file, resolved.configuration)
+
+    @property
+    def name(self) -> str:
+        return str(self.configuration["name"])
+
+    @property
+    def root(self) -> Path:
+        """The file's folder: ``source`` of images and paths of local volumes start here."""
+        return self.file.parent
+
+    @property
+    def state(self) -> Path:
+        """The state folder (``.liminal``)."""
+        return home_of(self.root) / ".liminal"
+
+    @cached_property
+    def executors(self) -> Mapping[str, ExecutorSpec]:
+        """The executors by name."""
+        return {item.name: item for item in self._items("executors", "executor", ExecutorSpec)}
+
+    @cached_property
+    def images(self) -> Mapping[str, Image]:
+        """The images by name."""
+        return {item.name: item for item in self._items("images", "image", Image)}
+
+    @cached_property
+    def volumes(self) -> Mapping[str, Item]:
+        """The volumes by name."""
+        return {item.name: item for item in self._items("volumes", "volume", Item)}
+
+    @cached_property
+    def secrets(self) -> Mapping[str, Item]:
+        """The secrets by name."""
+        return {item.name: item for item in self._items("secrets", "secret", Item)}
+
+    @cached_property
+    def services(self) -> Mapping[str, Service]:
+        """The services by name."""
+        return {item.name: item for item in self._items("services", "service", Service)}
+
+    @cached_property
+    def pipelines(self) -> Mapping[str, Pipeline]:
+        """The pipelines by name, in the order of the file."""
+        return {
+            name: Pipeline(name, item, self._tasks(name, item))
+            for name, item in self._named("pipelines", "pipeline")
+        }
+
+    def _tasks(self, pipeline: str, configuration: LocatedDict) -> tuple[TaskSpec, ...]:
+        return tuple(
+            TaskSpec(str(task["task"]), task, pipeline, self.executors.get(task.get("executor")))
+            for task in configuration.get("tasks") or ()
+        )
+
+    def _items(self, section: str, key: str, kind: type[Item]) -> list[Any]:
+        return [kind(name, item) for name, item in self._named(section, key)]
+
+    def _named(self, section: str, key: str) -> list[tuple[str, LocatedDict]]:
+        items = self.configuration.get(section) or ()
+        return [(str(item.get(key) or item.get("name")), item) for item in items]

@@ -1,0 +1,1 @@
+"""The built-in types of tasks: one module each, called like the type."""
