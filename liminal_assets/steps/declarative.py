@@ -28,7 +28,9 @@ __all__ = ["Plan", "compile_steps"]
 
 Lineage = Mapping[str, frozenset[str]]
 _ORDER = "__liminal_order"
-"""The rows' own order, kept by a column where a later step needs it."""
+"""The rows' order within a step that picks the first or the last of several."""
+_PLACE = "__liminal_place"
+"""The rows' order before a step that DuckDB answers in any order."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,50 @@ def compile_steps(
         at = locate(index, kind)
         try:
             _check_columns(plan, said, kind)
-            sql = _COMPILERS[kind](plan, said)
+            if _scatters(step) and _order_matters(steps[index + 1 :]):
+                sql = _in_place(plan, kind, said)
+            else:
+                sql = _COMPILERS[kind](plan, said)
             with engine_errors(f"compile the step {kind}"):
                 columns = _columns(session, sql)
         except StepError as error:
             raise error.at(at) from error.__cause__
         plan = replace(plan, sql=sql, columns=columns, lineage=_lineage(plan, kind, said, columns))
     return plan
+
+
+def _scatters(step: CleaningStep) -> bool:
+    """Whether DuckDB answers a step in whatever order its threads come to an end."""
+    if step.fill_null:
+        return any(fill.method is not None for fill in step.fill_null.values())
+    return step.kind in ("drop_duplicates", "sort")
+
+
+def _order_matters(steps: Sequence[CleaningStep]) -> bool:
+    """Whether which rows come out of steps depends on the order of those that go in."""
+    for step in steps:
+        if step.kind == "limit":
+            return True
+        alike = step.drop_duplicates
+        if alike is not None and alike.by and alike.keep != "none":
+            return True
+    return False
+
+
+def _in_place(plan: Plan, kind: str, said: Any) -> str:
+    """The query of a step after which rows that it doesn't move stand as they stood before."""
+    numbered = replace(
+        plan,
+        sql=f"SELECT *, row_number() OVER () AS {_PLACE} FROM {_over(plan)}",
+        columns={**plan.columns, _PLACE: "BIGINT"},
+    )
+    order = _PLACE
+    if kind == "sort":
+        order = f"{_ordering(said)}, {_PLACE}"
+    elif isinstance(said, DropDuplicates) and not said.by:
+        said = said.model_copy(update={"by": tuple(plan.columns)})
+    sql = _COMPILERS[kind](numbered, said)
+    return f"SELECT * EXCLUDE ({_PLACE}) FROM ({sql}) ORDER BY {order}"
 
 
 def _columns(session: duckdb.DuckDBPyConnection, sql: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +29,7 @@ ROWS = [
 ]
 
 
-def cleaned(*steps: Any, rows: list[dict[str, Any]] = ROWS) -> list[dict[str, Any]]:
+def cleaned(*steps: Any, rows: Any = ROWS) -> list[dict[str, Any]]:
     dataset = {"dataset": "c", "clean": {"from": "r", "steps": list(steps)}}
     project = Project.of("p", datasets=[dataset, {"dataset": "r", "fetch": {"file": "x.csv"}}])
     result: list[dict[str, Any]] = la.steps.clean(project, "c", {"r": rows}).to("arrow").to_pylist()
@@ -160,6 +161,22 @@ def test_steps_work_one_after_the_other() -> None:
         {"sort": "id"},
     ]
     assert cleaned(*steps) == [{"id": 1, "large": False}, {"id": 2, "large": True}]
+
+
+MANY = [{"id": n, "group": n % 7, "x": None if n % 3 else float(n)} for n in range(150_000)]
+PICKED = {
+    "duplicates": ("drop_duplicates", [0, 1, 2]),
+    "values filled": ({"fill_null": {"x": {"method": "mean", "by": "group"}}}, [0, 1, 2]),
+    "a sort with ties": ({"sort": "-group"}, [6, 13, 20]),
+}
+
+
+@pytest.mark.parametrize(("step", "first"), PICKED.values(), ids=PICKED)
+def test_the_rows_that_a_limit_takes_are_the_first_in_order_after(
+    step: Any, first: list[int]
+) -> None:
+    found = cleaned(step, {"limit": 3}, rows=pa.Table.from_pylist(MANY))
+    assert [row["id"] for row in found] == first
 
 
 YAML = """
