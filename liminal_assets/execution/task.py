@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from liminal_assets.apache.workflow import ExecutorSpec, Pipeline, TaskSpec, Workflow
@@ -38,6 +39,11 @@ class TaskRun:
     """Takes a line of the task's output, for the log of the run."""
     deadline: float | None = None
     """When the run must have ended (``timeout_minutes``), on :func:`time.monotonic`'s clock."""
+    started: datetime | None = None
+    """When the first task of the pipeline began in this run."""
+    failed: Sequence[str] = ()
+    """The tasks of this run that failed, of those before this one: a task that always runs, such
+    as one that reports the end of a job, is run all the same."""
     other_runs: Callable[[], Sequence[str]] = tuple
     """The ids of the pipeline's other runs that haven't ended."""
     results: dict[str, Any] = field(default_factory=dict)
