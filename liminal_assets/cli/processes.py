@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import socket
-from pathlib import Path
-
 import dagster as dg
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES, RunsFilter
+
+from liminal_assets.execution.identity import is_alive, this_process
 
 __all__ = ["DIED_TAG", "PROCESS_TAG", "close_dead_runs", "is_alive", "this_process"]
 
@@ -17,27 +15,6 @@ PROCESS_TAG = "liminal/process"
 
 DIED_TAG = "liminal/died"
 """The tag of a run whose process died: ``true`` until it is made up for, then that run's id."""
-
-
-def this_process() -> str:
-    """The name of this process."""
-    return _name(os.getpid())
-
-
-def is_alive(process: str) -> bool:
-    """Whether a process goes on; one of another machine is taken to."""
-    machine, _, rest = process.partition("_")
-    number, _, _ = rest.partition("_")
-    if machine != _machine() or not number.isdecimal():
-        return True
-    try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    # a process id is given again
-    return process == _name(int(number))
 
 
 def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
@@ -55,20 +32,3 @@ def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             closed.append(run.run_id)
     return closed
-
-
-def _machine() -> str:
-    # a run tag's value may hold letters, digits, "_", "-" and "."
-    return "".join(c if c.isalnum() and c.isascii() else "-" for c in socket.gethostname())[:30]
-
-
-def _name(number: int) -> str:
-    return f"{_machine()}_{number}_{_started(number)}"
-
-
-def _started(number: int) -> str:
-    """The moment of a process's start in ticks since boot; 0 where the system doesn't tell."""
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return "0"
