@@ -1,0 +1,1 @@
+"""Types of images: a module each, called like the type, with one public image builder."""
