@@ -6,6 +6,7 @@ every project at or below the current folder.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,3 +64,5 @@ def _definitions() -> dg.Definitions:
 
 let_idle_threads_sleep()
 defs = _definitions()
+# they live as long as the process, and the processes of steps are forked from it
+gc.freeze()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from liminal_assets.execution.memory import collection_paused
 from liminal_assets.execution.steps import steps_executor
 from liminal_assets.factories.datasets import dataset_asset
 from liminal_assets.factories.deployments import deployment_assets
@@ -33,15 +34,15 @@ def build_definitions(project: Project | Path | str = ".") -> dg.Definitions:
     Raises:
         InvalidProjectError: everything that is wrong with the file, with positions.
     """
-    if not isinstance(project, Project):
-        project = load_project(project)
-    assets = list(_assets(project))
-    return dg.Definitions(
-        assets=assets,
-        sensors=list(_sensors(project)),
-        schedules=[schedule(spec, project=project) for spec in project.spec.schedules],
-        executor=steps_executor,
-    )
+    with collection_paused():
+        if not isinstance(project, Project):
+            project = load_project(project)
+        return dg.Definitions(
+            assets=list(_assets(project)),
+            sensors=list(_sensors(project)),
+            schedules=[schedule(spec, project=project) for spec in project.spec.schedules],
+            executor=steps_executor,
+        )
 
 
 def _assets(project: Project) -> Iterator[dg.AssetsDefinition]:

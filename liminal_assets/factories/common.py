@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import dagster as dg
+from dagster._core.definitions.assets.definition.assets_definition import (
+    ASSET_SUBSET_INPUT_PREFIX,
+)
 from dagster._core.definitions.metadata.source_code import (
     CodeReferencesMetadataSet,
     CodeReferencesMetadataValue,
@@ -34,11 +36,6 @@ __all__ = [
 
 SpecT = TypeVar("SpecT", bound=Spec)
 StepEvents = Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any] | dg.AssetMaterialization]
-
-_SIGNATURE = inspect.Signature(
-    [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-)
-"""That of every step: Dagster works it out a dozen times for each."""
 
 PROJECT_TAG = "liminal/project"
 
@@ -216,21 +213,49 @@ def step_asset(
         resource_defs: resources that it brings along, by key.
     """
 
-    def compute(context):  # type: ignore[no-untyped-def]  # reading hints is half of the cost
+    def compute(context, _inputs):  # type: ignore[no-untyped-def]  # Dagster can't read our hints
         with step_failures(project, block):
             yield from step(context)
 
-    compute.__signature__ = _SIGNATURE  # type: ignore[attr-defined]
-    partitioned = specs[0].partitions_def is not None
-    return dg.multi_asset(
-        name="__".join(specs[0].key.path),
-        specs=list(specs),
-        check_specs=list(checks),
-        can_subset=can_subset,
+    made = {spec.key: spec.key.to_python_identifier() for spec in specs}
+    needed = {dep.asset_key: None for spec in specs for dep in spec.deps}
+    inputs = {
+        (ASSET_SUBSET_INPUT_PREFIX if key in made else "") + key.to_python_identifier(): key
+        for key in needed
+        if can_subset or key not in made
+    }
+    judged = {check.get_python_identifier(): check for check in checks}
+    required = not can_subset
+    node = dg.OpDefinition(
+        compute,
+        "__".join(specs[0].key.path),
+        ins=dict.fromkeys(inputs, dg.In(dg.Nothing)),
+        outs={
+            **{
+                made[spec.key]: dg.Out(
+                    dg.Nothing,
+                    description=spec.description,
+                    is_required=required,
+                    metadata=spec.metadata,
+                    code_version=spec.code_version,
+                )
+                for spec in specs
+            },
+            **dict.fromkeys(judged, dg.Out(dg.Nothing, is_required=required)),
+        },
         required_resource_keys={*resources, *(resource_defs or {})},
-        resource_defs=resource_defs,
         retry_policy=retry_policy(block),
-        backfill_policy=dg.BackfillPolicy.single_run() if partitioned else None,
+        tags={PROJECT_TAG: project.name},
         pool=block.pool,
-        op_tags={PROJECT_TAG: project.name},
-    )(compute)
+    )
+    partitioned = specs[0].partitions_def is not None
+    return dg.AssetsDefinition(
+        node_def=node,
+        specs=specs,
+        keys_by_input_name=inputs,
+        keys_by_output_name={name: key for key, name in made.items()},
+        check_specs_by_output_name=judged,
+        can_subset=can_subset,
+        resource_defs=resource_defs,
+        backfill_policy=dg.BackfillPolicy.single_run() if partitioned else None,
+    )
