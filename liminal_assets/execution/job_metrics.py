@@ -39,9 +39,9 @@ def check_metrics(spec: TaskSpec, workflow: Workflow) -> Iterator[Diagnostic]:
     if section is None:
         return
     if not isinstance(section, Mapping):
-        hint = "metrics: {namespace: my_team, backends: [cloudwatch]}"
+        example = "metrics: {namespace: my_team, backends: [cloudwatch]}"
         at = _locate(workflow)
-        yield Diagnostic(at, "invalid-type", "metrics must be a mapping", hint)
+        yield Diagnostic(at, "invalid-type", "metrics must be a mapping", example)
         return
     backends = section.get("backends")
     if backends is not None and not isinstance(backends, list):

@@ -122,7 +122,7 @@ class Stack:
             except WaiterError as error:
                 if "Max attempts exceeded" in str(error):
                     message = f"the stack {self.name} isn't {done} in time: {self.status()}"
-                    hint = "CloudFormation goes on with it"
+                    hint: str | None = "CloudFormation goes on with it"
                 else:
                     message = f"the stack {self.name} isn't {done}: {self.status()}"
                     hint = self._reason(failure)
