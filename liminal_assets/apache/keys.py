@@ -8,7 +8,7 @@ from typing import Any
 
 from liminal_assets.apache.defaults import AFTER, BEFORE
 from liminal_assets.apache.inheritance import is_super
-from liminal_assets.apache.plugins import find_plugin
+from liminal_assets.apache.plugins import find_plugin, installed_plugin
 from liminal_assets.apache.shapes import task_lists
 from liminal_assets.apache.vocabulary import (
     ANYTHING,
@@ -115,9 +115,13 @@ def _task_defaults(document: LocatedDict) -> Iterator[Diagnostic]:
             if kind in TASKS:
                 for of_kind in _mappings(values):
                     yield from _task(of_kind, kind)
-            elif kind != "description" and not find_plugin("tasks", str(kind), folder):
+            elif kind != "description" and not _is_plugin(str(kind), folder):
                 message = f"no task is of type {kind!r}, so these defaults have no effect"
                 yield _ignored(defaults, kind, message, did_you_mean(str(kind), TASKS))
+
+
+def _is_plugin(kind: str, folder: Path) -> bool:
+    return bool(find_plugin("tasks", kind, folder) or installed_plugin("tasks", kind))
 
 
 def _typed(

@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from liminal_assets.apache.base import BASE_FILE
-from liminal_assets.apache.plugins import Kind, find_plugin, is_misplaced
+from liminal_assets.apache.plugins import (
+    Kind,
+    find_plugin,
+    installed_plugin,
+    is_misplaced,
+    unknown_type_hint,
+)
 from liminal_assets.apache.shapes import duplicate
 from liminal_assets.apache.vocabulary import EXECUTORS, IMAGES, TASKS
-from liminal_assets.language.diagnostics import Diagnostic, Location, closest, did_you_mean
+from liminal_assets.language.diagnostics import Diagnostic, Location, did_you_mean
 from liminal_assets.language.source import LocatedDict, LocatedList
 
 __all__ = ["check_references", "check_unique_pipelines"]
@@ -59,10 +65,10 @@ def _known_type(
     if isinstance(name, str) and name in known:
         return
     at, plugin = item.values_at["type"], find_plugin(kind, str(name), folder)
+    if plugin is None and installed_plugin(kind, str(name)):
+        return
     if plugin is None:
-        hint = did_you_mean(str(name), known)
-        if not closest(str(name), known):
-            hint = f"{hint}; a plugin would be plugins/{kind}/{name}.py"
+        hint = unknown_type_hint(kind, str(name), known)
         yield Diagnostic(at, f"unknown-{singular}-type", f"no {singular} is of type {name!r}", hint)
     elif is_misplaced(kind, plugin, folder):
         message = f"the plugin {name!r} stands in {kind}/"

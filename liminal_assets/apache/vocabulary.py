@@ -74,7 +74,7 @@ TASKS: Mapping[str, frozenset[str]] = {
     "delete_cloudformation_stack": _TASK | {"stack_name"},
     "job_end": _TASK,
     "job_start": _TASK,
-    "pipeline": _TASK,
+    "pipeline": _TASK | {"pipeline"},
     "python": _TASK | _CONTAINER,
     "spark": _TASK
     | _CONTAINER
@@ -87,6 +87,7 @@ EXECUTORS: Mapping[str, frozenset[str]] = {
     "airflow": frozenset({"executor", "type"}),
     "emr": words("aws_conn_id cluster_id cluster_name cluster_state executor properties type"),
     "kubernetes": frozenset({"executor", "type"} | _OPERATOR | _POD),
+    "local": frozenset({"engine", "executor", "type"}),
 }
 """Each type of executor, and its keys."""
 

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from liminal_assets.apache.defaults import section
+from liminal_assets.apache.merging import merged
 from liminal_assets.apache.resolve import ResolvedProject
 from liminal_assets.language.diagnostics import Location
 from liminal_assets.language.loading import home_of
@@ -131,9 +133,38 @@ class Workflow:
 
     def _tasks(self, pipeline: str, configuration: LocatedDict) -> tuple[TaskSpec, ...]:
         return tuple(
-            TaskSpec(str(task["task"]), task, pipeline, self.executors.get(task.get("executor")))
-            for task in configuration.get("tasks") or ()
+            TaskSpec(
+                str(task.get("task") or ""),
+                task,
+                pipeline,
+                self.executors.get(str(task["executor"])) if task.get("executor") else None,
+            )
+            for task in self._around(configuration)
         )
+
+    def _around(self, pipeline: LocatedDict) -> list[LocatedDict]:
+        """The tasks of a pipeline, with those of ``pipeline_defaults`` that stand around a task
+        of type ``pipeline`` there: it is where the pipeline's own tasks go.
+
+        Own tasks are those of the pipeline's file, for the tasks before and after them come from
+        a super.
+        """
+        written = pipeline.get("tasks") or []
+        common = section(self.configuration, "pipeline_defaults").get("tasks") or []
+        at = next((index for index, task in enumerate(common) if _is_placeholder(task)), None)
+        if at is None:
+            return list(written)
+        tasks = [task for task in written if task.location != common[at].location]
+        own = [task for task in tasks if task.location.file == pipeline.location.file]
+        if len(tasks) < len(written) or not own:  # it has no tasks but those of the defaults
+            return tasks
+        first, last = tasks.index(own[0]), tasks.index(own[-1])
+        defaults = section(self.configuration, "task_defaults")
+        before, after = (
+            [merged(task, section(defaults, str(task.get("type", "")))) for task in some]
+            for some in (common[:at], common[at + 1 :])
+        )
+        return [*tasks[:first], *before, *tasks[first : last + 1], *after, *tasks[last + 1 :]]
 
     def _items(self, section: str, key: str, kind: type[Item]) -> list[Any]:
         return [kind(name, item) for name, item in self._named(section, key)]
@@ -141,3 +172,7 @@ class Workflow:
     def _named(self, section: str, key: str) -> list[tuple[str, LocatedDict]]:
         items = self.configuration.get(section) or ()
         return [(str(item.get(key) or item.get("name")), item) for item in items]
+
+
+def _is_placeholder(task: object) -> bool:
+    return isinstance(task, dict) and task.get("type") == "pipeline" and not task.get("pipeline")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 
 from liminal_assets.apache.find import Tree
-from liminal_assets.apache.resolve import examine_projects
+from liminal_assets.apache.resolve import Examination, examine_projects
 from liminal_assets.cli.output import print_diagnostics, print_json, say
 from liminal_assets.language.diagnostics import Diagnostic, InvalidProjectError, Location
 from liminal_assets.language.writing import to_yaml
@@ -39,7 +39,8 @@ def resolve_apache(tree: Tree, env: str | None, *, render: bool, as_json: bool) 
 def validate_apache(tree: Tree, env: str | None, *, as_json: bool) -> int:
     """Prints every mistake and warning; the exit code: 2 if there are mistakes."""
     found = examine_projects(tree)
-    diagnostics = [*_no_environments(tree, env), *found.diagnostics]
+    diagnostics = [*_no_environments(tree, env), *found.diagnostics, *_of_plugins(found)]
+    diagnostics = sorted(dict.fromkeys(diagnostics))
     if as_json:
         print_json([diagnostic.as_dict() for diagnostic in diagnostics])
     elif diagnostics:
@@ -49,6 +50,18 @@ def validate_apache(tree: Tree, env: str | None, *, as_json: bool) -> int:
             pipelines = len(project.configuration["pipelines"])
             say(f"{project.name}: {pipelines} pipelines, no mistakes", style="green")
     return 2 if any(diagnostic.is_error for diagnostic in diagnostics) else 0
+
+
+def _of_plugins(found: Examination) -> Iterator[Diagnostic]:
+    """What takes the imports of tasks, executors and plugins to know."""
+    from liminal_assets.apache.workflow import Workflow
+    from liminal_assets.execution.plugins import plugin_mistakes
+
+    places = {(item.location, item.code) for item in found.findings}
+    for project in found.projects:
+        for mistake in plugin_mistakes(Workflow.of(project)):
+            if (mistake.location, mistake.code) not in places:
+                yield mistake
 
 
 def _no_environments(tree: Tree, env: str | None) -> Iterator[Diagnostic]:

@@ -6,14 +6,14 @@ import importlib
 import inspect
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from liminal_assets import errors
 from liminal_assets.errors import StepError
 from liminal_assets.language.diagnostics import Location, did_you_mean
 from liminal_assets.language.loading import Project
@@ -243,29 +243,12 @@ def _qualified(kind: Any) -> str:
     return f"{top}.{getattr(kind, '__name__', kind)}"
 
 
-@contextmanager
-def user_errors(project: Project, doing: str, location: Location | None) -> Iterator[None]:
-    """An exception of the user's code as one message with the frames of the user's files.
+def user_errors(
+    project: Project, doing: str, location: Location | None
+) -> AbstractContextManager[None]:
+    """An exception of a project's code as one message with the frames of its files.
 
     Raises:
         StepError: for any exception but a :class:`StepError` and an interrupt.
     """
-    try:
-        yield
-    except StepError:
-        raise
-    except Exception as error:
-        frames = [
-            frame
-            for frame in traceback.extract_tb(error.__traceback__)
-            if Path(frame.filename).is_relative_to(project.root)
-        ]
-        if isinstance(error, SyntaxError) and error.filename:
-            where = f"\n  at {error.filename}:{error.lineno}"
-        else:
-            where = "".join(
-                f"\n  at {frame.filename}:{frame.lineno} in {frame.name}: {frame.line}"
-                for frame in frames
-            )
-        kind = type(error).__name__
-        raise StepError(f"{doing} raised {kind}: {error}{where}", location=location) from error
+    return errors.user_errors(project.root, doing, location)

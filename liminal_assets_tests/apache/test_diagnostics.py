@@ -138,7 +138,7 @@ def test_what_is_wrong_with_a_task_is_told_at_its_place(
                      " inherits | did you mean 'super'?", id="type"),
         pytest.param("executors: [{executor: e, type: kube}]",
                      "2:33: error: unknown-executor-type: no executor is of type 'kube'"
-                     " | known: airflow, emr, kubernetes; a plugin would be"
+                     " | known: airflow, emr, kubernetes, local; a plugin would be"
                      " plugins/executors/kube.py",
                      id="executor type"),
         pytest.param("images: [{image: i, type: pyton, source: .}]",
