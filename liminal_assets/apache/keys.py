@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from liminal_assets.apache.vocabulary import (
 from liminal_assets.language.diagnostics import Diagnostic, closest, did_you_mean
 from liminal_assets.language.source import LocatedDict, LocatedList
 
-__all__ = ["ignored_keys"]
+__all__ = ["IgnoredKey", "find_ignored_keys", "ignored_keys"]
 
 _TOP = "at the top of the file"
 _OF_SUPERS = "only those in the 'pipeline_defaults' of a super ('type: super') run"
@@ -49,14 +50,46 @@ _ELSEWHERE = (
 )
 
 
+@dataclass(frozen=True)
+class IgnoredKey:
+    """A key without effect."""
+
+    holder: LocatedDict
+    """The mapping that it is written in."""
+    key: Any
+    message: str
+    hint: str | None = None
+    known: frozenset[str] = frozenset()
+    """The keys that were read there."""
+    kind: str = ""
+    """What the holder is, for those that have hints of their own: ``task``, ``pipeline``, …"""
+
+    @property
+    def diagnostic(self) -> Diagnostic:
+        """The warning for it."""
+        at = self.holder.keys_at[self.key]
+        return Diagnostic(at, "ignored-key", self.message, self.hint, "warning")
+
+
 def ignored_keys(document: LocatedDict) -> Iterator[Diagnostic]:
-    """A warning for each key of a file that Apache Liminal took without reading it.
+    """A warning for each key of a file that Apache Liminal took without reading it."""
+    kind = document.get("type", "sub")
+    if kind not in ("sub", "super"):
+        message = f"the type {kind!r} means 'sub': a file that inherits"
+        hint = did_you_mean(str(kind), ["sub", "super"])
+        yield Diagnostic(document.values_at["type"], "invalid-value", message, hint, "warning")
+    for found in find_ignored_keys(document):
+        yield found.diagnostic
+
+
+def find_ignored_keys(document: LocatedDict) -> Iterator[IgnoredKey]:
+    """Each key of a file that Apache Liminal took without reading it.
 
     Keys that only its documentation gives a meaning are none: ``executors: 2`` of a task, the
     ``query`` of an SQL task.
     """
     yield from _unknown(document, ROOT, _TOP, _TOP)
-    yield from _of_type(document)
+    yield from _not_inherited(document)
     for pipeline in _mappings(document.get("pipelines")):
         yield from _pipeline(pipeline, PIPELINE)
     for defaults in _mappings(document.get("pipeline_defaults")):
@@ -70,7 +103,7 @@ def ignored_keys(document: LocatedDict) -> Iterator[Diagnostic]:
         *_mappings(document.get("services")),
         *_mappings(document.get("service_defaults")),
     ):
-        yield from _unknown(service, SERVICE, "in a service")
+        yield from _unknown(service, SERVICE, "in a service", "service")
     for executor in _mappings(document.get("executors")):
         yield from _typed(executor, EXECUTORS, "executor")
     for image in _mappings(document.get("images")):
@@ -81,26 +114,21 @@ def ignored_keys(document: LocatedDict) -> Iterator[Diagnostic]:
         yield from _unknown(secret, {"secret", "local_path_file"}, "in a secret")
 
 
-def _of_type(document: LocatedDict) -> Iterator[Diagnostic]:
-    kind = document.get("type", "sub")
-    if kind not in ("sub", "super"):
-        message = f"the type {kind!r} means 'sub': a file that inherits"
-        hint = did_you_mean(str(kind), ["sub", "super"])
-        yield Diagnostic(document.values_at["type"], "invalid-value", message, hint, "warning")
+def _not_inherited(document: LocatedDict) -> Iterator[IgnoredKey]:
     if is_super(document):
         for key in ("pipelines", "services"):
             if document.get(key):
                 message = f"{key} of a super were never inherited"
                 hint = f"write them in the files with 'super: {document.get('name')}'"
-                yield _ignored(document, key, message, hint)
+                yield IgnoredKey(document, key, message, hint)
 
 
-def _pipeline(pipeline: LocatedDict, known: Collection[str]) -> Iterator[Diagnostic]:
+def _pipeline(pipeline: LocatedDict, known: Collection[str]) -> Iterator[IgnoredKey]:
     known = {*known, *(key for key in pipeline if str(key).startswith("default_"))}
     yield from _unknown(pipeline, known, "in a pipeline", "pipeline")
 
 
-def _task(task: LocatedDict, kind: Any) -> Iterator[Diagnostic]:
+def _task(task: LocatedDict, kind: Any) -> Iterator[IgnoredKey]:
     known = task_words(kind)
     if known is not ANYTHING:
         yield from _unknown(task, known, f"in a {kind} task", "task")
@@ -108,7 +136,7 @@ def _task(task: LocatedDict, kind: Any) -> Iterator[Diagnostic]:
         yield from _items(task, key)
 
 
-def _task_defaults(document: LocatedDict) -> Iterator[Diagnostic]:
+def _task_defaults(document: LocatedDict) -> Iterator[IgnoredKey]:
     folder = Path(document.location.file).parent
     for defaults in _mappings(document.get("task_defaults")):
         for kind, values in defaults.items():
@@ -117,7 +145,7 @@ def _task_defaults(document: LocatedDict) -> Iterator[Diagnostic]:
                     yield from _task(of_kind, kind)
             elif kind != "description" and not _is_plugin(str(kind), folder):
                 message = f"no task is of type {kind!r}, so these defaults have no effect"
-                yield _ignored(defaults, kind, message, did_you_mean(str(kind), TASKS))
+                yield IgnoredKey(defaults, kind, message, did_you_mean(str(kind), TASKS))
 
 
 def _is_plugin(kind: str, folder: Path) -> bool:
@@ -126,37 +154,34 @@ def _is_plugin(kind: str, folder: Path) -> bool:
 
 def _typed(
     item: LocatedDict, kinds: Mapping[str, frozenset[str]], what: str
-) -> Iterator[Diagnostic]:
+) -> Iterator[IgnoredKey]:
     kind = item.get("type")
     if isinstance(kind, str) and kind in kinds:
         article = "an" if kind[0] in "aeiou" else "a"
         yield from _unknown(item, kinds[kind], f"in {article} {kind} {what}")
 
 
-def _items(holder: LocatedDict, key: str) -> Iterator[Diagnostic]:
+def _items(holder: LocatedDict, key: str) -> Iterator[IgnoredKey]:
     for item in _mappings(holder.get(key)):
         yield from _unknown(item, ITEMS[key], f"in {key}")
 
 
 def _unknown(
     holder: LocatedDict, known: Collection[str], place: str, kind: str = ""
-) -> Iterator[Diagnostic]:
+) -> Iterator[IgnoredKey]:
     for key in holder:
         if key not in known:
             hint = _HINTS.get(kind, {}).get(key)
             if not hint and not closest(str(key), known):
                 hint = _elsewhere(key, place)
             hint = hint or did_you_mean(str(key), known)
-            yield _ignored(holder, key, f"{key!r} {place} was never read", hint)
+            message = f"{key!r} {place} was never read"
+            yield IgnoredKey(holder, key, message, hint, frozenset(known), kind)
 
 
 def _elsewhere(key: Any, place: str) -> str | None:
     where = (where for known, where in _ELSEWHERE if key in known and where != place)
     return f"it was read {found}" if (found := next(where, None)) else None
-
-
-def _ignored(holder: LocatedDict, key: Any, message: str, hint: str | None) -> Diagnostic:
-    return Diagnostic(holder.keys_at[key], "ignored-key", message, hint, "warning")
 
 
 def _mappings(value: Any) -> Iterator[LocatedDict]:

@@ -23,6 +23,7 @@ _VERBS = {
     "init": ("init", "A new project that runs at once."),
     "validate": ("validate", "Find every mistake that can be known without running."),
     "resolve": ("resolve", "Show the final configuration."),
+    "migrate": ("migrate", "Show what must change in a project of Apache Liminal."),
     "schema": ("schema", "Write the JSON Schema of liminal.yml, for editors."),
     "plan": ("plan", "Show what a run would do, and why."),
     "run": ("run", "Materialise assets, with progress and a closing table."),
