@@ -9,31 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from liminal_assets.language.diagnostics import Diagnostic, InvalidProjectError, Location
-from liminal_assets.language.environments import BLOCK_KEYS
+from liminal_assets.language.environments import APACHE_SECTIONS, OUR_SECTIONS
 from liminal_assets.language.loading import FILE_NAMES
 from liminal_assets.language.source import LocatedDict, read_document
 
-__all__ = ["Tree", "find_apache", "find_files", "is_apache", "is_ours"]
+__all__ = [
+    "Tree",
+    "find_apache",
+    "find_files",
+    "is_apache",
+    "is_ours",
+    "read_apache",
+]
 
-_APACHE = frozenset(
-    {
-        "always_run",
-        "executors",
-        "images",
-        "metrics",
-        "monitoring",
-        "pipeline_defaults",
-        "pipelines",
-        "secrets",
-        "service_defaults",
-        "services",
-        "super",
-        "task_defaults",
-        "type",
-        "volumes",
-    }
-)
-_OURS = frozenset({*BLOCK_KEYS, "environments", "storage"})
 _FOREIGN = frozenset({".git", ".liminal", "__pycache__", "node_modules"})
 
 
@@ -71,12 +59,12 @@ def find_files(folder: Path) -> Iterator[Path]:
 
 def is_ours(document: Mapping[str, Any]) -> bool:
     """Whether a file has sections that Apache Liminal didn't know, such as datasets."""
-    return not _OURS.isdisjoint(document)
+    return not OUR_SECTIONS.isdisjoint(document)
 
 
 def is_apache(document: Mapping[str, Any]) -> bool:
     """Whether a file has Apache Liminal's sections and none of ours."""
-    return not _APACHE.isdisjoint(document) and not is_ours(document)
+    return not APACHE_SECTIONS.isdisjoint(document) and not is_ours(document)
 
 
 def find_apache(path: Path | str) -> Tree | None:
@@ -91,12 +79,12 @@ def find_apache(path: Path | str) -> Tree | None:
     path = Path(path).expanduser().resolve()
     folder, chosen = (path.parent, path) if path.is_file() else (path, None)
     own = chosen or next(filter(Path.is_file, (folder / name for name in FILE_NAMES)), None)
-    first = _read(own)[0] if own else None
+    first = read_apache(own)[0] if own else None
     if first is not None and is_ours(first):
         return None
-    readings = [_read(file) for file in find_files(folder)]
+    readings = [read_apache(file) for file in find_files(folder)]
     if chosen and chosen.name not in FILE_NAMES:
-        readings.insert(0, _read(chosen))
+        readings.insert(0, read_apache(chosen))
     found = [document for document, _ in readings if document is not None]
     if not (first and is_apache(first)) and (
         not any(map(is_apache, found)) or any(map(is_ours, found))
@@ -115,7 +103,8 @@ def find_apache(path: Path | str) -> Tree | None:
     )
 
 
-def _read(file: Path) -> tuple[LocatedDict | None, list[Diagnostic]]:
+def read_apache(file: Path) -> tuple[LocatedDict | None, list[Diagnostic]]:
+    """A file as Apache Liminal read it, None if it can't be; and what is wrong with it."""
     try:
         return read_document(file, yaml_1_1=True)
     except InvalidProjectError as error:

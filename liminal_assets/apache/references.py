@@ -14,6 +14,7 @@ from liminal_assets.apache.plugins import (
     is_misplaced,
     unknown_type_hint,
 )
+from liminal_assets.apache.settings import check_settings
 from liminal_assets.apache.shapes import duplicate
 from liminal_assets.apache.vocabulary import EXECUTORS, IMAGES, TASKS
 from liminal_assets.language.diagnostics import Diagnostic, Location, did_you_mean
@@ -39,6 +40,7 @@ def check_references(configuration: LocatedDict, folder: Path) -> Iterator[Diagn
             yield from _known_type(item, "images", IMAGES, folder)
     for pipeline in configuration.get("pipelines", ()):
         yield from _required(pipeline, "pipeline")
+        yield from check_settings(pipeline)
         tasks = _mappings(pipeline.get("tasks"))
         yield from _unique(tasks, "task")
         for task in tasks:

@@ -54,7 +54,15 @@ _POD = words(
 """Arguments of KubernetesPodOperator (Airflow's Kubernetes provider 1.0.2)."""
 
 PIPELINE = frozenset(
-    {"description", "pipeline", "schedule", "schedule_interval", "tasks", "timeout_minutes"}
+    {
+        "after",
+        "description",
+        "pipeline",
+        "schedule",
+        "schedule_interval",
+        "tasks",
+        "timeout_minutes",
+    }
     | _OPERATOR
     | _POD
 )
@@ -64,7 +72,8 @@ PIPELINE_DEFAULTS = PIPELINE | {"after_tasks", "before_tasks"}
 
 SERVICE = frozenset({"description", "image", "service"})
 
-_TASK = frozenset({"description", "executor", "task", "type", "variables"})
+_TASK = frozenset({"after", "description", "executor", "produces", "task", "type", "variables"})
+"""``after`` and ``produces`` are ours."""
 _CONTAINER = frozenset(
     {"cmd", "do_xcom_push", "env_vars", "executors", "image", "mounts", "secrets"}
 )

@@ -49,6 +49,16 @@ class TaskSpec(Item):
     executor: ExecutorSpec | None
     """What runs it; None where it names none: in the step's own process."""
 
+    @property
+    def path(self) -> str:
+        """``pipeline/task``: its name in a project."""
+        return f"{self.pipeline}/{self.name}"
+
+    @property
+    def produces(self) -> tuple[str, ...]:
+        """The datasets of the project that it makes the source of."""
+        return _names(self.configuration.get("produces"))
+
 
 @dataclass(frozen=True)
 class ExecutorSpec(Item):
@@ -70,6 +80,19 @@ class Pipeline(Item):
     """Tasks that run one after the other."""
 
     tasks: tuple[TaskSpec, ...]
+
+    def awaited(self, task: TaskSpec) -> tuple[str, ...]:
+        """What comes before a task: the task before it, and what it waits for besides, which for
+        the first one is also what the pipeline waits for. Names of blocks, of pipelines, and of
+        tasks as ``pipeline/task``."""
+        at = self.tasks.index(task)
+        before = (self.tasks[at - 1].path,) if at else _names(self.configuration.get("after"))
+        return (*before, *_names(task.configuration.get("after")))
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """One name, or a list of them."""
+    return tuple(map(str, value)) if isinstance(value, list) else (str(value),) if value else ()
 
 
 @dataclass(frozen=True)
@@ -130,6 +153,23 @@ class Workflow:
             name: Pipeline(name, item, self._tasks(name, item))
             for name, item in self._named("pipelines", "pipeline")
         }
+
+    @cached_property
+    def tasks(self) -> Mapping[str, TaskSpec]:
+        """Every task by its path; the name of a pipeline stands for its last one."""
+        found = {task.path: task for item in self.pipelines.values() for task in item.tasks}
+        last = {item.name: item.tasks[-1] for item in self.pipelines.values() if item.tasks}
+        return {**last, **found}
+
+    @cached_property
+    def producers(self) -> Mapping[str, tuple[str, ...]]:
+        """The tasks that make the source of each dataset that a task names."""
+        found: dict[str, tuple[str, ...]] = {}
+        for pipeline in self.pipelines.values():
+            for task in pipeline.tasks:
+                for name in task.produces:
+                    found[name] = (*found.get(name, ()), task.path)
+        return found
 
     def _tasks(self, pipeline: str, configuration: LocatedDict) -> tuple[TaskSpec, ...]:
         return tuple(

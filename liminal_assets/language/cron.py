@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-__all__ = ["Cron"]
+__all__ = ["Cron", "check_cron"]
 
 _MONTHS = {name.lower(): number for number, name in enumerate(calendar.month_abbr) if name}
 _DAYS = {name.lower(): (number + 1) % 7 for number, name in enumerate(calendar.day_abbr)}
@@ -21,10 +21,12 @@ _FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
 )
 _SHORT = {"@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually"}
 _PART = re.compile(r"(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>\d+))?", re.ASCII)
+_COUNTED = re.compile(r"(\w+)#[1-5]|L(\d)", re.ASCII)
+"""The second Friday of a month (``5#2``), the last one (``L5``)."""
 _LENGTHS = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
 
 
-def _check_cron(text: str) -> str:
+def check_cron(text: str) -> str:
     """A schedule as it was written.
 
     Raises:
@@ -47,6 +49,10 @@ def _check_cron(text: str) -> str:
 
 
 def _part(part: str, name: str, low: int, high: int, words: dict[str, int]) -> set[int]:
+    if name == "day of the month" and part == "L":
+        return {min(_LENGTHS.values()) - 1}
+    if name == "day of the week" and (counted := _COUNTED.fullmatch(part)):
+        part = counted[1] or counted[2]
     match = _PART.fullmatch(part)
     if match is None:
         raise ValueError(f"{part!r} is no {name} of a cron expression")
@@ -70,5 +76,6 @@ def _part(part: str, name: str, low: int, high: int, words: dict[str, int]) -> s
     return set(range(first, last + 1, step))
 
 
-Cron = Annotated[str, AfterValidator(_check_cron)]
-"""A cron expression of five fields, or ``@hourly``, ``@daily``, ``@weekly``, ``@monthly``."""
+Cron = Annotated[str, AfterValidator(check_cron)]
+"""A cron expression of five fields, or ``@hourly``, ``@daily``, ``@weekly``, ``@monthly``. ``L`` is
+the last day of a month, ``5#2`` its second Friday, ``L5`` its last one."""

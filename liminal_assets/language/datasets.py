@@ -233,8 +233,8 @@ class Dataset(Block):
     fetch: Fetch | None = None
     clean: Clean | None = None
     after: Names = ()
-    """Blocks that must be there first though it reads none of their rows, such as one that fills
-    the database that this one queries."""
+    """Blocks and tasks (``pipeline/task``) that must be there first though it reads none of their
+    rows, such as one that fills the database that this one queries."""
     partitions: Partitions | None = None
     """Default: those of its partitioned inputs."""
     freshness: Freshness | None = None

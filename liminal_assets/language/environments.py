@@ -7,7 +7,7 @@ from typing import Any
 from liminal_assets.language.diagnostics import InvalidProjectError, did_you_mean
 from liminal_assets.language.source import LocatedDict, LocatedList
 
-__all__ = ["BLOCK_KEYS", "overlay"]
+__all__ = ["APACHE_KEYS", "APACHE_SECTIONS", "BLOCK_KEYS", "OUR_SECTIONS", "overlay"]
 
 BLOCK_KEYS = {
     "connections": "connection",
@@ -20,6 +20,40 @@ BLOCK_KEYS = {
     "schedules": "schedule",
 }
 """Each section of named blocks and the key that holds the name."""
+
+OUR_SECTIONS = frozenset({*BLOCK_KEYS, "environments", "storage"})
+"""What tells a file of this language from one of Apache Liminal's."""
+
+APACHE_SECTIONS = frozenset(
+    {
+        "always_run",
+        "executors",
+        "images",
+        "metrics",
+        "monitoring",
+        "pipeline_defaults",
+        "pipelines",
+        "secrets",
+        "service_defaults",
+        "services",
+        "super",
+        "task_defaults",
+        "type",
+        "volumes",
+    }
+)
+"""The sections of Apache Liminal, which a file may have beside ours."""
+
+APACHE_KEYS = {
+    "pipelines": "pipeline",
+    "tasks": "task",
+    "executors": "executor",
+    "images": "image",
+    "services": "service",
+    "volumes": "volume",
+    "secrets": "secret",
+}
+"""The same for Apache Liminal's lists."""
 
 
 def overlay(document: LocatedDict, environment: str | None) -> LocatedDict:
@@ -50,7 +84,7 @@ def _merged(base: LocatedDict, change: LocatedDict) -> LocatedDict:
         result.put(key, value, base.keys_at[key], base.values_at[key])
     for key, value in change.items():
         before = base.get(key)
-        name_key = BLOCK_KEYS.get(key)
+        name_key = BLOCK_KEYS.get(key) or APACHE_KEYS.get(key)
         if isinstance(before, LocatedDict) and isinstance(value, LocatedDict):
             value = _merged(before, value)
         elif name_key and isinstance(before, LocatedList) and isinstance(value, LocatedList):

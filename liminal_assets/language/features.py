@@ -86,6 +86,9 @@ class Feature(Block):
     """A function that takes the joined spine (and unjoined inputs) by parameter name."""
     sql: str | None = None
     """A DuckDB query over the joined spine (and unjoined inputs) by name, or a ``.sql`` file."""
+    after: Names = ()
+    """Blocks and tasks (``pipeline/task``) that must be there first though it reads none of their
+    rows."""
     online: bool = False
     """Keep the newest row per entity in the online store."""
     columns: dict[str, Column] = {}

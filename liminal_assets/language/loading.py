@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -19,7 +19,7 @@ from liminal_assets.language.diagnostics import (
     InvalidProjectError,
     Location,
 )
-from liminal_assets.language.environments import overlay
+from liminal_assets.language.environments import APACHE_SECTIONS, OUR_SECTIONS, overlay
 from liminal_assets.language.features import Feature
 from liminal_assets.language.models import Model
 from liminal_assets.language.monitors import Monitor
@@ -27,8 +27,18 @@ from liminal_assets.language.partial import partial_spec
 from liminal_assets.language.partitions import inherited_partitions
 from liminal_assets.language.project import ProjectSpec
 from liminal_assets.language.references import check_references
-from liminal_assets.language.source import LocatedDict, locate, mappings, read_document
+from liminal_assets.language.source import (
+    LocatedDict,
+    locate,
+    mappings,
+    read_document,
+    top_level_keys,
+)
 from liminal_assets.language.variables import substitute
+
+if TYPE_CHECKING:
+    # files of Apache Liminal are read by the layer above, which is imported where there are any
+    from liminal_assets.apache.workflow import Workflow
 
 __all__ = [
     "FILE_NAMES",
@@ -38,6 +48,7 @@ __all__ = [
     "find_projects",
     "home_of",
     "load_project",
+    "own_file",
 ]
 
 FILE_NAMES = ("liminal.yml", "liminal.yaml")
@@ -52,6 +63,10 @@ class Project:
     environment: str | None = None
     document: LocatedDict = field(repr=False, compare=False, default=None)  # type: ignore[assignment]
     """What was read, after overlay and variables, with positions."""
+    workflow: Workflow | None = field(repr=False, compare=False, default=None)
+    """Its pipelines, if it has sections of Apache Liminal's."""
+    searched: Path | None = field(repr=False, compare=False, default=None)
+    """The folder in which the file, one of Apache Liminal's, was found along with its supers."""
 
     @classmethod
     def of(
@@ -95,6 +110,11 @@ class Project:
         """The state folder: tables, Dagster's and MLflow's databases, predictions."""
         return self.home / ".liminal"
 
+    @property
+    def place(self) -> Path:
+        """The path that finds the project again."""
+        return self.searched or self.file
+
     def block(self, name: str) -> Dataset | Feature | Model | Deployment | Monitor:
         """The block of that name.
 
@@ -107,6 +127,16 @@ class Project:
     def blocks(self) -> Mapping[str, Dataset | Feature | Model | Deployment | Monitor]:
         """Every block that becomes an asset, by name."""
         return {block.name: block for block in self.spec.blocks}
+
+    def awaited(self, block: Block) -> tuple[str, ...]:
+        """What must be there before a block though it reads no rows of it: blocks, and tasks as
+        ``pipeline/task``."""
+        names: tuple[str, ...] = getattr(block, "after", ())
+        if self.workflow is None:
+            return names
+        tasks = self.workflow.tasks
+        after = (tasks[n].path if n in tasks and n not in self.blocks else n for n in names)
+        return tuple(dict.fromkeys([*after, *self.workflow.producers.get(_name_of(block), ())]))
 
     @cached_property
     def partitions(self) -> Mapping[str, Partitions | None]:
@@ -145,6 +175,10 @@ class Project:
         return found or spec.location or Location(str(self.file))
 
 
+def _name_of(block: Block) -> str:
+    return str(getattr(block, "name", ""))
+
+
 def home_of(folder: Path) -> Path:
     """The folder that holds the state of a project in ``folder``: ``LIMINAL_HOME``, else the
     nearest folder at or above with a ``workspace.yaml``, else ``folder`` itself."""
@@ -176,6 +210,14 @@ def find_project_file(path: Path | str) -> Path:
     )
 
 
+def own_file(path: Path | str) -> Path | None:
+    """The project file that ``path`` is or holds; None if there is none."""
+    try:
+        return find_project_file(path)
+    except InvalidProjectError:
+        return None
+
+
 def find_projects(folder: Path | str) -> Iterator[Path]:
     """Every project file at or below a folder, hidden folders and environments left out."""
     for parent, folders, files in os.walk(folder):
@@ -201,18 +243,41 @@ def load_project(
     """Reads and checks a project: schema, names, references, cycles, cron and partitions.
 
     Args:
-        path: a project's folder or its ``liminal.yml``.
+        path: a project's folder or its ``liminal.yml``, also one of Apache Liminal's.
         environment: the overlay to use; default: ``LIMINAL_ENV``.
         environ: environment variables for placeholders; default: the process's.
 
     Raises:
         InvalidProjectError: everything that is wrong, with positions.
     """
-    file = find_project_file(path)
+    file = own_file(path)
+    if file is None or not OUR_SECTIONS & top_level_keys(file):
+        if project := _apache_project(Path(path).expanduser(), environment, environ):
+            return project
+        file = find_project_file(path)
     project, mistakes = examine_project(file, environment=environment, environ=environ)
-    if project is None or mistakes:
-        raise InvalidProjectError(mistakes)
+    errors = [mistake for mistake in mistakes if mistake.is_error]
+    if project is None or errors:
+        raise InvalidProjectError(errors)
     return project
+
+
+def _apache_project(
+    path: Path, environment: str | None, environ: Mapping[str, str] | None
+) -> Project | None:
+    from liminal_assets.apache.find import find_apache
+    from liminal_assets.apache.projects import tree_projects
+
+    tree = find_apache(path)
+    if tree is None:
+        return None
+    projects = tree_projects(tree, environment=environment, environ=environ)
+    if len(projects) == 1:
+        return projects[0]
+    names = ", ".join(str(project.file.relative_to(tree.folder)) for project in projects)
+    message = f"there are {len(projects)} projects here"
+    hint = f"choose one of {names}" if names else "all files are supers"
+    raise InvalidProjectError.at(path, "several-projects", message, hint)
 
 
 def examine_project(
@@ -233,11 +298,18 @@ def examine_project(
         document, mistakes = resolve_document(file, environment, environ)
     except InvalidProjectError as error:
         return None, list(error.diagnostics)
+    workflow: Workflow | None = None
+    if not APACHE_SECTIONS.isdisjoint(document):
+        from liminal_assets.apache.projects import mixed_workflow
+
+        workflow, theirs = mixed_workflow(file, environment, environ)
+        mistakes = [*mistakes, *theirs]
+    ours = _without_pipelines(document)
     try:
-        spec = ProjectSpec.model_validate(document)
+        spec = ProjectSpec.model_validate(ours)
     except ValidationError:
-        partial = partial_spec(document)
-        project = Project(partial.spec, file, environment, partial.document)
+        partial = partial_spec(ours)
+        project = Project(partial.spec, file, environment, partial.document, workflow)
         found = [
             *partial.mistakes,
             *(
@@ -247,12 +319,37 @@ def examine_project(
             ),
         ]
     else:
-        project = Project(spec, file, environment, document)
+        if workflow is not None:
+            spec = spec.model_copy(update=_final_sections(workflow))
+        project = Project(spec, file, environment, document, workflow)
         found = check_references(project)
     # what a placeholder without a value, or a value that can't be read, leads to is no mistake
     # of its own
     places = {mistake.location for mistake in mistakes}
     return project, [*mistakes, *(m for m in found if m.location not in places)]
+
+
+def _without_pipelines(document: LocatedDict) -> LocatedDict:
+    """The sections of this language, which alone it has to judge."""
+    if APACHE_SECTIONS.isdisjoint(document):
+        return document
+    result = LocatedDict(document.location)
+    for key, value in document.items():
+        if key not in APACHE_SECTIONS:
+            result.put(key, value, document.keys_at[key], document.values_at[key])
+    return result
+
+
+def _final_sections(workflow: Workflow) -> dict[str, Any]:
+    """The other sections as the spec shows them: inherited and filled in."""
+    final = workflow.configuration
+    found: dict[str, Any] = {}
+    for name, field_info in ProjectSpec.model_fields.items():
+        key = field_info.alias or name
+        if key in APACHE_SECTIONS and final.get(key) is not None:
+            value = final[key]
+            found[name] = tuple(value) if isinstance(value, list) else value
+    return found
 
 
 def resolve_document(

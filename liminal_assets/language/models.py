@@ -212,6 +212,9 @@ class Model(Block):
     """The feature (or dataset) whose rows it learns from."""
     target: str
     """The column to predict. Rows without a target are left out."""
+    after: Names = ()
+    """Blocks and tasks (``pipeline/task``) that must be there first though it reads none of their
+    rows."""
     task: Literal["classification", "regression"] | None = None
     """Default: what the estimator is."""
     columns: ModelColumns = ModelColumns()

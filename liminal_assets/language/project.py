@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from liminal_assets.language.base import Name, Owner, Spec
 from liminal_assets.language.datasets import Connection, Dataset
@@ -23,6 +23,10 @@ def _allowed_env(value: Any) -> Any:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return dict.fromkeys(value)
     return value
+
+
+Items = tuple[dict[str, Any], ...]
+Section = dict[str, Any]
 
 
 class ProjectSpec(Spec):
@@ -51,6 +55,34 @@ class ProjectSpec(Spec):
     monitors: tuple[Monitor, ...] = ()
     alerts: tuple[Alert, ...] = ()
     schedules: tuple[Schedule, ...] = ()
+    pipelines: Items = ()
+    """Apache Liminal's pipelines of tasks, and below what goes with them: read, inherited and
+    filled in as there, with its `{{ name }}`; see [Apache Liminal's projects](apache.md). A task
+    or pipeline may say `after:` (blocks, `pipeline/task`), a task `produces:` (datasets)."""
+    executors: Items = ()
+    """Where tasks run."""
+    images: Items = ()
+    """What container images are built from."""
+    volumes: Items = ()
+    """Folders that tasks mount."""
+    secrets: Items = ()
+    """Secret files that tasks mount."""
+    services: Items = ()
+    """Servers."""
+    task_defaults: Section = {}
+    """Keys that tasks of a type get."""
+    pipeline_defaults: Section = {}
+    """Keys that pipelines get."""
+    service_defaults: Section = {}
+    """Keys that services get."""
+    metrics: Section = {}
+    """Where the start and the end of jobs are reported."""
+    always_run: bool | None = None
+    """Whether the end of a job is reported after a failure too."""
+    super_: Annotated[str | None, Field(alias="super")] = None
+    """The file that the pipelines inherit from."""
+    type: str | None = None
+    """`sub`: files to be inherited from have none of our sections."""
 
     @property
     def blocks(self) -> Iterator[Dataset | Feature | Model | Deployment | Monitor]:

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 from liminal_assets.language.datasets import Dataset
 from liminal_assets.language.deployments import TARGETS
-from liminal_assets.language.diagnostics import Diagnostic, did_you_mean
+from liminal_assets.language.diagnostics import Diagnostic, Location, did_you_mean
 from liminal_assets.language.environments import BLOCK_KEYS
 from liminal_assets.language.partitions import partitions_of
+from liminal_assets.language.source import LocatedDict, LocatedList
 
 if TYPE_CHECKING:
     from liminal_assets.language.base import Spec
+    from liminal_assets.language.features import Feature
     from liminal_assets.language.loading import Project
+    from liminal_assets.language.models import Model
 
 __all__ = ["check_references"]
 
@@ -54,6 +57,12 @@ def _duplicates(project: Project) -> Iterator[Diagnostic]:
                 )
             else:
                 seen[name] = block
+    for pipeline in project.workflow.pipelines.values() if project.workflow else ():
+        if pipeline.name in assets:
+            at = pipeline.locate("pipeline")
+            first = project.locate(assets[pipeline.name])
+            hint = f"a block has it at line {first.line}"
+            yield Diagnostic(at, "duplicate-name", f"the name {pipeline.name!r} is taken", hint)
 
 
 def _references(project: Project, unusable: Mapping[str, AbstractSet[str]]) -> Iterator[Diagnostic]:
@@ -81,10 +90,17 @@ def _references(project: Project, unusable: Mapping[str, AbstractSet[str]]) -> I
         at = project.locate(block, *path, key=key)
         yield Diagnostic(at, "unknown-reference", f"no {kind} is called {name!r}", hint)
 
+    tasks = set(project.workflow.tasks) if project.workflow else set()
+    # pipelines that can't be read are told elsewhere
+    lost = project.workflow is None and "pipelines" in (project.document or ())
+    waiting: list[Dataset | Feature | Model] = [*spec.datasets, *spec.features, *spec.models]
+    for block in waiting:
+        for name in () if lost else block.after:
+            kind = "block or task" if tasks else "block"
+            yield from check(name, everything | tasks, kind, block, "after")
+    yield from _of_tasks(project, everything | tasks, unusable.get("datasets", set()))
     for dataset in spec.datasets:
         yield from _connection_of(project, dataset, connections)
-        for name in dataset.after:
-            yield from check(name, everything, "block", dataset, "after")
         if dataset.clean:
             for name in dataset.clean.from_:
                 yield from check(name, tables, "dataset", dataset, "clean", "from")
@@ -114,6 +130,44 @@ def _references(project: Project, unusable: Mapping[str, AbstractSet[str]]) -> I
     for schedule in spec.schedules:
         for name in schedule.refresh:
             yield from check(name, everything, "block", schedule, "refresh")
+
+
+def _of_tasks(
+    project: Project, known: AbstractSet[str], unusable: AbstractSet[str]
+) -> Iterator[Diagnostic]:
+    """What pipelines and tasks wait for, and the datasets that tasks produce."""
+    if project.workflow is None:
+        return
+    for pipeline in project.workflow.pipelines.values():
+        for item in (pipeline, *pipeline.tasks):
+            for name, at in _named(item.configuration, "after"):
+                if name not in known:
+                    message = f"no block or task is called {name!r}"
+                    yield Diagnostic(at, "unknown-reference", message, did_you_mean(name, known))
+        for task in pipeline.tasks:
+            for name, at in _named(task.configuration, "produces"):
+                yield from _produced(project, name, at, unusable)
+
+
+def _named(configuration: LocatedDict, key: str) -> Iterator[tuple[str, Location]]:
+    value = configuration.get(key)
+    if isinstance(value, LocatedList):
+        yield from ((str(name), at) for name, at in zip(value, value.items_at, strict=True))
+    elif value is not None:
+        yield str(value), configuration.values_at[key]
+
+
+def _produced(
+    project: Project, name: str, at: Location, unusable: AbstractSet[str]
+) -> Iterator[Diagnostic]:
+    datasets = {dataset.name: dataset for dataset in project.spec.datasets}
+    if name not in datasets and name not in unusable:
+        message = f"no dataset is called {name!r}"
+        hint = did_you_mean(name, datasets) or "a dataset of this file reads what the task wrote"
+        yield Diagnostic(at, "unknown-reference", message, hint)
+    elif name in datasets and datasets[name].fetch is None:
+        message = f"{name!r} is made of other datasets, not fetched from what a task wrote"
+        yield Diagnostic(at, "invalid-value", message, "name one with 'fetch'")
 
 
 def _targets(project: Project) -> Iterator[Diagnostic]:
@@ -161,13 +215,19 @@ def _connection(
 
 
 def _cycles(project: Project) -> Iterator[Diagnostic]:
-    blocks = {block.name: block for block in project.spec.blocks}
     upstream = {
-        name: (*block.inputs, *block.after) if isinstance(block, Dataset) else block.inputs
-        for name, block in blocks.items()
+        block.name: (*block.inputs, *project.awaited(block)) for block in project.spec.blocks
     }
+    places = {block.name: project.locate(block) for block in project.spec.blocks}
+    if project.workflow:
+        tasks = project.workflow.tasks
+        for pipeline in project.workflow.pipelines.values():
+            for task in pipeline.tasks:
+                names = pipeline.awaited(task)
+                known = (tasks[n].path if n in tasks and n not in places else n for n in names)
+                upstream[task.path], places[task.path] = tuple(known), task.locate()
     done: set[str] = set()
-    for start in blocks:
+    for start in upstream:
         # iterative, for a chain may be thousands of blocks deep
         path: dict[str, None] = {start: None}
         stack = [(start, iter(upstream[start]))]
@@ -179,14 +239,14 @@ def _cycles(project: Project) -> Iterator[Diagnostic]:
                 stack.pop()
                 del path[current]
             elif following in path:
-                names = list(path)
-                circle = " → ".join([*names[names.index(following) :], following])
+                found = list(path)
+                circle = " → ".join([*found[found.index(following) :], following])
                 yield Diagnostic(
-                    project.locate(blocks[following]),
+                    places[following],
                     "cycle",
                     f"these blocks need each other: {circle}",
                     "take one of the references out",
                 )
-            elif following in blocks and following not in done:
+            elif following in upstream and following not in done:
                 path[following] = None
                 stack.append((following, iter(upstream[following])))

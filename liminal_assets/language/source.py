@@ -12,7 +12,15 @@ import yaml
 
 from liminal_assets.language.diagnostics import Diagnostic, InvalidProjectError, Location
 
-__all__ = ["LocatedDict", "LocatedList", "locate", "mappings", "plain_value", "read_document"]
+__all__ = [
+    "LocatedDict",
+    "LocatedList",
+    "locate",
+    "mappings",
+    "plain_value",
+    "read_document",
+    "top_level_keys",
+]
 
 
 class LocatedDict(dict[str, Any]):
@@ -101,6 +109,18 @@ def read_document(
     return document, reader.diagnostics
 
 
+def top_level_keys(path: Path) -> frozenset[str]:
+    """The keys at the left margin of a file, without reading the rest; those of the whole mapping
+    for one that is written in braces. Empty for a file that can't be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        keys = _KEY.findall(text)
+        return frozenset(keys or read_document(path, text=text)[0])
+    except (OSError, UnicodeDecodeError, InvalidProjectError):
+        return frozenset()
+
+
+_KEY = re.compile(r"""^["']?(\w+)["']?[ ]*:(?=\s|$)""", re.MULTILINE)
 _DEEPEST = 200
 _MOST_COPIES = 200_000
 """The most values that a file's aliases may repeat."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from liminal_assets.language.diagnostics import Diagnostic, Location, did_you_mean
+from liminal_assets.language.environments import APACHE_SECTIONS
 from liminal_assets.language.source import LocatedDict, LocatedList, plain_value
 
 __all__ = ["PARTITION_VARIABLES", "PLACEHOLDER", "substitute", "substitute_text"]
@@ -24,7 +25,7 @@ PARTITION_VARIABLES = frozenset(
 """Filled in when a partition is fetched, so they stay as they are until then."""
 
 _LATE = {"sql", "file"}
-_UNTOUCHED = frozenset({"environments", "env"})
+_UNTOUCHED = APACHE_SECTIONS | {"environments", "env"}
 
 
 class _Substitution:

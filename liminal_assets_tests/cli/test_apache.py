@@ -128,17 +128,6 @@ def test_validate_json_marks_warnings(project: Path, capsys: pytest.CaptureFixtu
     assert (warning["code"], warning["severity"]) == ("ignored-key", "warning")
 
 
-def test_the_other_verbs_say_that_they_do_not_take_it(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert _run("plan", "--project", project) == 2
-    assert capsys.readouterr().err.splitlines() == [
-        f"{project}:1:1: apache-project: this is a project of Apache Liminal",
-        "  hint: 'liminal validate' and 'liminal resolve' take it",
-        "1 mistake",
-    ]
-
-
 @pytest.mark.parametrize("verb", ["validate", "resolve"])
 def test_an_environment_changes_nothing_and_that_is_said(
     project: Path, capsys: pytest.CaptureFixture[str], verb: str

@@ -1,0 +1,155 @@
+"""Apache Liminal's files, and the sections of theirs in ours, as projects."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from liminal_assets.apache.find import (
+    Tree,
+    find_apache,
+    find_files,
+    is_apache,
+    is_ours,
+    read_apache,
+)
+from liminal_assets.apache.inheritance import is_super
+from liminal_assets.apache.resolve import ResolvedProject, examine_projects
+from liminal_assets.apache.workflow import Workflow
+from liminal_assets.language.diagnostics import Diagnostic, InvalidProjectError
+from liminal_assets.language.environments import APACHE_SECTIONS, OUR_SECTIONS, overlay
+from liminal_assets.language.loading import (
+    Project,
+    find_projects,
+    home_of,
+    load_project,
+    own_file,
+)
+from liminal_assets.language.project import ProjectSpec
+from liminal_assets.language.references import check_references
+from liminal_assets.language.source import LocatedDict, top_level_keys
+
+__all__ = ["mixed_workflow", "projects_at", "projects_below", "tree_projects"]
+
+_SHARED = frozenset({"description", "name", "owner", "variables"})
+"""Keys that both kinds of sections read."""
+
+
+def tree_projects(
+    tree: Tree, *, environment: str | None = None, environ: Mapping[str, str] | None = None
+) -> list[Project]:
+    """The projects of Apache Liminal's files: one for each that is no super.
+
+    Args:
+        environment: what the projects say that they are; it changes nothing in them.
+        environ: environment variables for placeholders; default: the process's.
+
+    Raises:
+        InvalidProjectError: every mistake in the files; warnings are left to ``validate``.
+    """
+    found = examine_projects(tree, environ=environ)
+    mistakes = [finding for finding in found.diagnostics if finding.is_error]
+    projects = [_project(tree, resolved, environment) for resolved in found.projects]
+    mistakes += [mistake for project in projects for mistake in check_references(project)]
+    if mistakes:
+        raise InvalidProjectError(mistakes)
+    return projects
+
+
+def projects_at(path: Path | str, *, environment: str | None = None) -> list[Project]:
+    """The project at a path, or those of all Apache Liminal's files below it, which then share
+    the state of the folder.
+
+    Raises:
+        InvalidProjectError: everything that is wrong with them, or there is none.
+    """
+    file = own_file(path)
+    if file is not None and OUR_SECTIONS & top_level_keys(file):
+        return [load_project(file, environment=environment)]
+    tree = find_apache(path)
+    if tree is None:
+        return [load_project(path, environment=environment)]
+    projects = tree_projects(tree, environment=environment)
+    if tree.chosen is None and len({project.home for project in projects}) > 1:
+        os.environ["LIMINAL_HOME"] = str(home_of(tree.folder))
+    if not projects:
+        hint = "files of 'type: super' are there to be inherited from"
+        raise InvalidProjectError.at(tree.folder, "no-project", "all files here are supers", hint)
+    return projects
+
+
+def _project(tree: Tree, resolved: ResolvedProject, environment: str | None) -> Project:
+    workflow = Workflow.of(resolved)
+    # its name may be one that ours can't have
+    spec = ProjectSpec.model_construct(name=workflow.name)
+    return Project(
+        spec,
+        resolved.file,
+        environment,
+        resolved.configuration,
+        workflow,
+        tree.chosen or tree.folder,
+    )
+
+
+def mixed_workflow(
+    file: Path, environment: str | None, environ: Mapping[str, str]
+) -> tuple[Workflow | None, list[Diagnostic]]:
+    """What Apache Liminal's sections of a file of ours come to, read and filled in as theirs are.
+
+    An overlay of the file replaces values in them as well; supers may stand in files below the
+    file's folder.
+
+    Returns:
+        The workflow, None if there are obstacles; and every mistake and warning.
+    """
+    document, mistakes = read_apache(file)
+    if document is None:
+        return None, mistakes
+    # that there is no such overlay is told with our own sections
+    with suppress(InvalidProjectError):
+        document = overlay(document, environment)
+    own = LocatedDict(document.location)
+    for key, value in document.items():
+        if key in APACHE_SECTIONS | _SHARED:
+            own.put(key, value, document.keys_at[key], document.values_at[key])
+    supers = [] if document.get("super") is None else list(_supers(file))
+    found = examine_projects(
+        Tree(file.parent, (own, *supers), tuple(mistakes), file), environ=environ
+    )
+    workflow = Workflow.of(found.projects[0]) if found.projects and not found.obstacles else None
+    return workflow, found.diagnostics
+
+
+def _supers(file: Path) -> Iterator[LocatedDict]:
+    for other in find_files(file.parent):
+        document = read_apache(other)[0] if other != file else None
+        if document is not None and is_super(document) and not is_ours(document):
+            yield document
+
+
+def projects_below(
+    folder: Path, *, environment: str | None = None, environ: Mapping[str, str] | None = None
+) -> Iterator[Project | InvalidProjectError]:
+    """Every project at or below a folder, in the order of their files, ours first; in the place of
+    one that is wrong, what is wrong with it."""
+    files = list(find_projects(folder))
+    ours = [file for file in files if OUR_SECTIONS & top_level_keys(file)]
+    others = [read_apache(file) for file in files if file not in ours]
+    documents = [document for document, _ in others if document is not None]
+    if not any(map(is_apache, documents)):
+        ours, others = files, []
+    for file in ours:
+        try:
+            yield load_project(file, environment=environment, environ=environ)
+        except InvalidProjectError as error:
+            yield error
+    if others:
+        mistakes = tuple(mistake for _, found in others for mistake in found)
+        tree = Tree(folder.resolve(), tuple(documents), mistakes)
+        try:
+            yield from tree_projects(tree, environment=environment, environ=environ)
+        except InvalidProjectError as error:
+            yield error
