@@ -17,6 +17,14 @@ __all__ = ["as_json", "open_project", "project_file", "project_options"]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+class _ProjectOption(click.Option):
+    """``--project``, which Apache Liminal called ``--path``; help tells the first."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        record = super().get_help_record(ctx)
+        return record and (record[0].replace(", --path", ""), record[1])
+
+
 def project_options(command: Command) -> Command:
     """``--project PATH`` and ``--env NAME``: parameters ``project`` and ``env``."""
     command = click.option(
@@ -26,7 +34,10 @@ def project_options(command: Command) -> Command:
         help="The environment (dev, staging, prod) whose overlay is used.",
     )(command)
     return click.option(
+        "project",
         "--project",
+        "--path",
+        cls=_ProjectOption,
         metavar="PATH",
         type=click.Path(path_type=Path),
         default=Path(),

@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-__all__ = ["is_alive", "process_name", "this_process"]
+__all__ = ["boot", "is_alive", "process_name", "this_process"]
 
 
 def this_process() -> str:
@@ -40,9 +40,19 @@ def _machine() -> str:
     return "".join(c if c.isalnum() and c.isascii() else "-" for c in socket.gethostname())[:30]
 
 
-def _started(number: int) -> str:
-    """The moment of a process's start in ticks since boot; 0 where the system doesn't tell."""
+def boot() -> str:
+    """The id of this start of the system; empty where it doesn't tell."""
     try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _started(number: int) -> str:
+    """The moment of a process's start in ticks since boot; 0 where the system doesn't tell, and for
+    a process that has ended but that its parent hasn't asked about."""
+    try:
+        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+        return "0" if fields[0] in "ZX" else fields[19]
     except (OSError, IndexError):
         return "0"
