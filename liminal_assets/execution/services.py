@@ -1,0 +1,172 @@
+"""Services of projects as programs of this machine: their command, port, log and configuration."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from liminal_assets.apache.services import Server
+from liminal_assets.errors import StepError
+from liminal_assets.execution.engines import RUNNERS, Engine, find_engine
+from liminal_assets.execution.programs import Program
+from liminal_assets.serving.endpoints import READY
+from liminal_assets.serving.port import holder_of
+
+__all__ = ["Ports", "service_program"]
+
+HOST = "127.0.0.1"
+_LOWEST, _MANY = 8100, 800
+"""Where ports are taken from for services that ask for none."""
+
+
+def service_program(server: Server, ports: Ports) -> Program:
+    """The program that a service is on this machine.
+
+    Its functions behind our own server, in a process that imports them from the source folder;
+    anything else in a container, where an engine is there.
+
+    Raises:
+        StepError: there is no source, no engine for a container, or the port is taken.
+    """
+    port = ports.of(server)
+    log = server.workflow.state / "logs" / server.workflow.name / "services" / f"{server.name}.log"
+    if server.has_functions:
+        arguments, health = _functions(server, port), READY
+        folder, environment = server.source, {**server.environment, "PYTHONUNBUFFERED": "1"}
+    else:
+        arguments, health = _container(server, port), str(server.service.get("health", "/"))
+        folder, environment = server.workflow.root, {}
+    return Program(
+        name=f"{server.workflow.name}/{server.name}",
+        arguments=arguments,
+        folder=folder,
+        log=log,
+        url=f"http://{HOST}:{port}",
+        health=health,
+        environment=environment,
+        location=server.service.locate(),
+    )
+
+
+def _functions(server: Server, port: int) -> list[str]:
+    folder = server.workflow.state / "services" / server.workflow.name
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / f"{server.name}.json"
+    endpoints = [endpoint.as_dict() for endpoint in server.endpoints]
+    said = {"name": server.name, "endpoints": endpoints, "server": server.settings}
+    config.write_text(json.dumps(said, indent=2), encoding="utf-8")
+    module = "liminal_assets.serving.endpoints"
+    command = [sys.executable, "-m", module, "--config", str(config)]
+    return [*command, "--host", HOST, "--port", str(port)]
+
+
+def _container(server: Server, port: int) -> list[str]:
+    """The command that runs a service's image; it ends with the container."""
+    name, at = server.image_name, server.service.locate()
+    if name is None:
+        raise StepError(
+            f"the service {server.name} has neither an image nor endpoints",
+            location=at,
+            hint="'image:' names one, 'endpoints:' are functions of this project",
+        )
+    try:
+        engine: Engine = find_engine(among=RUNNERS)
+    except StepError as error:
+        raise StepError(
+            f"the service {server.name} is the image {name}, which needs a container engine: "
+            f"{error.message}",
+            location=at,
+            hint=error.hint,
+        ) from None
+    inside = server.port or 80
+    command = [engine.program, "run", "--rm", "--init", f"--publish={HOST}:{port}:{inside}"]
+    for variable, value in server.environment.items():
+        command += ["--env", f"{variable}={value}"]
+    return [*command, name]
+
+
+class Ports:
+    """Ports of services: the one that each asks for, else a free one that stays the same.
+
+    Args:
+        state: the state folder, which remembers them.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self._file = state / "services" / "ports.json"
+        self._known = self._read()
+        self._given: dict[int, str] = {}
+        """Which service has which, of those that were asked for here."""
+
+    def of(self, server: Server) -> int:
+        """The port of a service, free now.
+
+        Raises:
+            StepError: something else has the one that it asks for.
+        """
+        key = f"{server.workflow.name}/{server.name}"
+        port = server.port
+        if port is None:
+            port = self._chosen(server, key)
+        elif port in self._given or not _is_free(port):
+            raise _taken(server, port, self._given.get(port))
+        self._given[port] = key
+        return port
+
+    def _chosen(self, server: Server, key: str) -> int:
+        known = self._known.get(key)
+        if known is not None and known not in self._given and _is_free(known):
+            return known
+        # a service that comes back finds its port again, on another machine too
+        first = zlib.crc32(key.encode()) % _MANY
+        others = {*self._known.values(), *self._given}
+        candidates = (_LOWEST + (first + step) % _MANY for step in range(_MANY))
+        port = next((port for port in candidates if port not in others and _is_free(port)), None)
+        if port is None:
+            raise StepError(
+                f"no port from {_LOWEST} to {_LOWEST + _MANY - 1} is free for {server.name}",
+                location=server.service.locate(),
+                hint="'port:' of the service chooses one",
+            )
+        self._known[key] = port
+        self._write()
+        return port
+
+    def _read(self) -> dict[str, int]:
+        with suppress(OSError, ValueError):
+            said = json.loads(self._file.read_text(encoding="utf-8"))
+            if isinstance(said, Mapping):
+                return {str(name): int(port) for name, port in said.items()}
+        return {}
+
+    def _write(self) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        new = self._file.with_suffix(".tmp")
+        new.write_text(json.dumps(self._known, indent=2), encoding="utf-8")
+        new.replace(self._file)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _taken(server: Server, port: int, other: str | None) -> StepError:
+    holder = holder_of(port)
+    by = f" by {holder[1]} (process {holder[0]})" if holder else ""
+    by = f" by {other}" if other else by
+    return StepError(
+        f"port {port} of the service {server.name} is taken{by}",
+        location=server.service.locate("port"),
+        hint="another 'port:', or none for one that is free",
+    )
