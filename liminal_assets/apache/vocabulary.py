@@ -70,7 +70,11 @@ PIPELINE = frozenset(
 
 PIPELINE_DEFAULTS = PIPELINE | {"after_tasks", "before_tasks"}
 
-SERVICE = frozenset({"description", "image", "service"})
+SERVICE = words(
+    """description endpoints env_vars health image max_body_mb mounts name port replicas resources
+    secrets service source threads type"""
+)
+"""Apache Liminal read none of them; its documentation knew an image. Here services run."""
 
 _TASK = frozenset({"after", "description", "executor", "produces", "task", "type", "variables"})
 """``after`` and ``produces`` are ours."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import click
 
@@ -53,13 +54,17 @@ def validate_apache(tree: Tree, env: str | None, *, as_json: bool) -> int:
 
 
 def _of_plugins(found: Examination) -> Iterator[Diagnostic]:
-    """What takes the imports of tasks, executors and plugins to know."""
+    """What takes the imports of tasks, executors, images and plugins to know, and services."""
+    from liminal_assets.apache.images.finding import image_mistakes
+    from liminal_assets.apache.services import check_service
     from liminal_assets.apache.workflow import Workflow
     from liminal_assets.execution.plugins import plugin_mistakes
 
     places = {(item.location, item.code) for item in found.findings}
     for project in found.projects:
-        for mistake in plugin_mistakes(Workflow.of(project)):
+        workflow = Workflow.of(project)
+        services = (check_service(item, workflow) for item in workflow.services.values())
+        for mistake in chain(plugin_mistakes(workflow), image_mistakes(workflow), *services):
             if (mistake.location, mistake.code) not in places:
                 yield mistake
 

@@ -34,6 +34,7 @@ _VERBS = {
     "promote": ("promote", "Make a version the champion."),
     "rollback": ("rollback", "Take the champion back to an earlier version."),
     "history": ("history", "Which version when, decided by whom, on which evidence."),
+    "build": ("build", "Build the images of an Apache Liminal project."),
     "doctor": ("doctor", "What works on this machine."),
 }
 """Each verb, the module of its ``command``, and its line in the help."""

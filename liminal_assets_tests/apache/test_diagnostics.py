@@ -121,7 +121,7 @@ def test_what_is_wrong_with_a_task_is_told_at_its_place(
                      " | environment variables are 'env_vars'", id="env in defaults"),
         pytest.param("services: [{service: s, image: i, ports: [80]}]",
                      "2:35: warning: ignored-key: 'ports' in a service was never read"
-                     " | known: description, image, service", id="in a service"),
+                     " | did you mean 'port'?", id="in a service"),
         pytest.param("executors: [{executor: e, type: emr, cluster_states: []}]",
                      "2:38: warning: ignored-key: 'cluster_states' in an emr executor was never"
                      " read | did you mean 'cluster_state'?", id="in an executor"),

@@ -205,9 +205,9 @@ PLUGINS = {
     ("files", "warnings"),
     [
         pytest.param({"liminal.yml": GREETING}, ["metrics"], id="greeting"),
-        pytest.param(SPARK, ["env", "name", "type", "source"], id="spark"),
+        pytest.param(SPARK, ["env"], id="spark"),
         pytest.param(CLOUD, [], id="cloud"),
-        pytest.param(LAYERS, ["one", "env_vars", "one", "endpoints"], id="layers"),
+        pytest.param(LAYERS, ["one", "env_vars", "one"], id="layers"),
         pytest.param(PLUGINS, [], id="plugins"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from liminal_assets.apache.workflow import Image, Workflow
@@ -104,7 +104,7 @@ class ImageBuilder(ABC):
         files[DOCKERFILE] = self.dockerfile()
         try:
             if source := self.source:
-                copy_source(source, folder, without=[folder, *self.secrets().values()])
+                copy_source(source, folder, without=[folder, *self._confidential()])
             for name, content in files.items():
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -120,6 +120,17 @@ class ImageBuilder(ABC):
                 f"what the image {self.tag} is built from can't be copied: {named}{reason}",
                 location=self.spec.locate(),
             ) from None
+
+    def _confidential(self) -> Iterator[Path]:
+        """Files that no image may hold: what builds and tasks get as secrets."""
+        yield from self.secrets().values()
+        for items, key in (
+            (self.workflow.images, "pip_conf"),
+            (self.workflow.secrets, "local_path_file"),
+        ):
+            for item in items.values():
+                if written := item.get(key):
+                    yield self.workflow.root / Path(str(written)).expanduser()
 
     def _keep(self, folder: Path, files: Iterable[str]) -> None:
         """Has the engine see our files whatever the source's own ``.dockerignore`` leaves out."""

@@ -18,12 +18,13 @@ class Python(PythonImageBuilder):
         base = self.base.image
         parts = [
             f"FROM {base} AS build",
-            _COMPILER,
+            *([_COMPILER] if self.requirements or self.build_cmd else []),
             "RUN python -m venv /opt/venv",
             "ENV PATH=/opt/venv/bin:$PATH",
             "WORKDIR /app",
             *self.packages(),
             *self.code(),
+            "",
             f"FROM {base}",
             _USER,
             _ENVIRONMENT,
@@ -60,7 +61,9 @@ RUN apt-get update \\
     && apt-get install --yes --no-install-recommends build-essential \\
     && rm -rf /var/lib/apt/lists/*"""
 
-_USER = f"RUN useradd --uid {USER} --user-group --create-home liminal"
+_USER = f"""\
+RUN useradd --uid {USER} --user-group --create-home liminal \\
+    && mkdir /app && chown {USER}:{USER} /app"""
 
 _ENVIRONMENT = """\
 ENV PATH=/opt/venv/bin:$PATH \\
