@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-__all__ = ["FILE_KINDS", "ScoredFile", "file_kind", "score_file", "write_rows"]
+__all__ = ["FILE_KINDS", "ScoredFile", "copy_options", "file_kind", "score_file", "write_rows"]
 
 FILE_KINDS: Mapping[str, str] = {
     ".csv": "csv",
@@ -132,7 +132,9 @@ def write_rows(rows: ScoredFile, path: Path) -> int:
         with engine_errors(f"write {path}"):
             session = connect()
             session.register("scored", counted.reader)
-            session.execute(f"COPY (FROM scored) TO '{_sql_text(draft)}' ({_options(path, kind)})")
+            session.execute(
+                f"COPY (FROM scored) TO '{_sql_text(draft)}' ({copy_options(path, kind)})"
+            )
             draft.replace(path)
     except StepError:
         rows.stream.check()
@@ -142,7 +144,8 @@ def write_rows(rows: ScoredFile, path: Path) -> int:
     return counted.rows
 
 
-def _options(path: Path, kind: str) -> str:
+def copy_options(path: Path, kind: str) -> str:
+    """The options of DuckDB's ``COPY`` that write a file of its kind (:func:`file_kind`)."""
     name = path.name.lower()
     compressed = ", COMPRESSION gzip" if name.endswith(".gz") else ""
     if kind == "parquet":

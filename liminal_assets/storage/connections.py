@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from ibis.backends import BaseBackend
 
-__all__ = ["connect_to", "connected", "database_errors", "query", "write_table"]
+__all__ = [
+    "connect_to",
+    "connected",
+    "database_errors",
+    "query",
+    "run_statements",
+    "write_table",
+]
 
 _FILE_SCHEMES = {"duckdb", "sqlite"}
 _CHUNK = 100_000
@@ -323,7 +330,7 @@ def _write_generic(
             count += batch.num_rows
         if name not in backend.list_tables(**where):
             backend.create_table(name, schema=schema, **where)
-        _run_at_once(
+        run_statements(
             backend,
             _delete(backend, table, replace_where or {}),
             _insert(backend, table, source, schema.names),
@@ -368,7 +375,12 @@ def _sqlite_value(value: Any) -> Any:
     return str(value) if isinstance(value, Decimal) else value
 
 
-def _run_at_once(backend: Any, *statements: str) -> None:
+def run_statements(backend: Any, *statements: str) -> None:
+    """Runs statements of the backend's dialect, in one transaction where it has them.
+
+    Raises:
+        Exception: the driver's own, which :func:`connected` turns into a :class:`StepError`.
+    """
     if not hasattr(backend, "begin"):
         for statement in statements:
             backend.raw_sql(statement)
