@@ -92,13 +92,15 @@ TASKS: Mapping[str, frozenset[str]] = {
     "spark": _TASK
     | _CONTAINER
     | {"application_arguments", "application_source", "class", "conf", "master"},
-    "sql": _TASK | {"output_path", "output_table", "query"},
+    "sql": _TASK | {"connection", "output_path", "output_table", "query", "sql_file"},
 }
 """Each type of task, and its keys."""
 
 EXECUTORS: Mapping[str, frozenset[str]] = {
     "airflow": frozenset({"executor", "type"}),
-    "emr": words("aws_conn_id cluster_id cluster_name cluster_state executor properties type"),
+    "emr": words(
+        "aws_conn_id cluster_id cluster_name cluster_state cluster_states executor properties type"
+    ),
     "kubernetes": frozenset({"executor", "type"} | _OPERATOR | _POD),
     "local": frozenset({"engine", "executor", "type"}),
 }
