@@ -15,7 +15,15 @@ from benchmarks.run.project import CATEGORICAL, EXPECTATIONS, NUMERIC
 __all__ = ["assets_of"]
 
 FEATURES = [*NUMERIC, *CATEGORICAL]
-REQUIREMENTS = ["scikit-learn", "pandas", "numpy"]
+REQUIREMENTS = ["scikit-learn", "pandas", "numpy", "skops"]
+TRUSTED = [
+    "sklearn._loss.link.Interval",
+    "sklearn._loss.link.LogitLink",
+    "sklearn._loss.loss.HalfBinomialLoss",
+    "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+]
+"""Types of the pipeline that skops, MLflow's own way to write it, asks about."""
 
 
 def assets_of(folder: Path) -> list[dg.AssetsDefinition]:
@@ -277,7 +285,7 @@ def _registered(
             input_example=test[FEATURES][:2],
             pip_requirements=REQUIREMENTS,
             registered_model_name="shop.returned",
-            serialization_format="cloudpickle",
+            skops_trusted_types=TRUSTED,
         )
     version = int(logged.registered_model_version)
     again = mlflow.sklearn.load_model(f"models:/shop.returned/{version}")
