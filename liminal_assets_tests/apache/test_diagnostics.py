@@ -122,9 +122,9 @@ def test_what_is_wrong_with_a_task_is_told_at_its_place(
         pytest.param("services: [{service: s, image: i, ports: [80]}]",
                      "2:35: warning: ignored-key: 'ports' in a service was never read"
                      " | did you mean 'port'?", id="in a service"),
-        pytest.param("executors: [{executor: e, type: emr, cluster_states: []}]",
-                     "2:38: warning: ignored-key: 'cluster_states' in an emr executor was never"
-                     " read | did you mean 'cluster_state'?", id="in an executor"),
+        pytest.param("executors: [{executor: e, type: emr, cluster_nam: x}]",
+                     "2:38: warning: ignored-key: 'cluster_nam' in an emr executor was never"
+                     " read | did you mean 'cluster_name'?", id="in an executor"),
         pytest.param("images: [{image: i, type: python, src: .}]",
                      "2:35: warning: ignored-key: 'src' in a python image was never read"
                      " | did you mean 'source'?", id="in an image"),
