@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from liminal_assets.cli.output import say
+from liminal_assets.language.base import as_name
 from liminal_assets.language.diagnostics import did_you_mean
 
 __all__ = ["TEMPLATES", "command"]
@@ -54,9 +54,7 @@ def command(template_and_dir: tuple[str, ...]) -> None:
 
 def project_name(folder: str) -> str:
     """A folder's name as the name of a project: words joined by single underscores."""
-    words = [word for word in re.split(r"[^A-Za-z0-9]+", folder) if word]
-    name = "_".join(words) or "project"
-    return name if name[0].isalpha() else f"p_{name}"
+    return as_name(folder, "project")
 
 
 def _files(template: str) -> Iterator[tuple[Path, Path]]:

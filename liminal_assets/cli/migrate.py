@@ -32,9 +32,15 @@ __all__ = ["command", "write_files"]
     type=click.Path(path_type=Path, file_okay=False),
     help="Write the files that change into DIR, and leave the project as it is.",
 )
+@click.option(
+    "--modern",
+    is_flag=True,
+    help="Add models, deployments and schedules beside the pipelines, with a TODO for each decision"
+    " and functions to write.",
+)
 @as_json
 def command(
-    project: Path, env: str | None, write: bool, output: Path | None, as_json: bool
+    project: Path, env: str | None, write: bool, output: Path | None, modern: bool, as_json: bool
 ) -> None:
     """Show what must change in a project of Apache Liminal, as a diff.
 
@@ -43,7 +49,7 @@ def command(
     written twice, old Python versions, plugins in the wrong folder. Every other line stays as it
     is, comments too. What someone must decide is listed. Environments change nothing.
     """
-    from liminal_assets.apache.migration import mend, read_sources
+    from liminal_assets.apache.migration import mend, modernised, read_sources
 
     if write and output:
         raise click.UsageError("--write changes the project, --output leaves it: take one")
@@ -51,6 +57,8 @@ def command(
     if mended is None:
         message = "there is no Apache Liminal project here"
         raise InvalidProjectError.at(project, "no-project", message)
+    if modern:
+        mended = modernised(mended)
     if write:
         write_files(mended.changed)
         for move in mended.moves:

@@ -34,6 +34,8 @@ __all__ = [
     "Spec",
     "Tags",
     "TimeZone",
+    "as_name",
+    "is_owner",
     "one_of_keys",
 ]
 
@@ -43,6 +45,22 @@ Name = Annotated[
     Field(description="A name: letters, digits and single underscores, a letter first."),
 ]
 """A block's name. Two underscores are reserved for derived assets (``x__quarantine``)."""
+
+
+def as_name(text: str, default: str) -> str:
+    """A text as a :data:`Name`: its words joined by single underscores.
+
+    >>> as_name("my-first project", "project")
+    'my_first_project'
+
+    Args:
+        default: the name of a text without words; its first letter goes before one that begins
+            with a digit.
+    """
+    words = [word for word in re.split(r"[^A-Za-z0-9]+", text) if word]
+    name = "_".join(words) or default
+    return name if name[0].isalpha() else f"{default[0]}_{name}"
+
 
 Names = Annotated[
     tuple[str, ...],
@@ -115,8 +133,13 @@ Duration = Annotated[
 """A positive length of time: ``90s``, ``10m``, ``26h``, ``7d``."""
 
 
+def is_owner(value: str) -> bool:
+    """Whether Dagster takes it for an owner."""
+    return _OWNER.fullmatch(value) is not None
+
+
 def _check_owner(value: str) -> str:
-    if _OWNER.fullmatch(value):
+    if is_owner(value):
         return value
     raise ValueError(f"an owner is 'team:name' or an e-mail address, not {value!r}")
 

@@ -60,7 +60,7 @@ class Mended:
     def changed(self) -> Mapping[Path, str]:
         """The new text of each file that has one."""
         before = self.before.texts
-        return {file: text for file, text in self.after.texts.items() if text != before[file]}
+        return {file: text for file, text in self.after.texts.items() if text != before.get(file)}
 
 
 @dataclass(frozen=True)

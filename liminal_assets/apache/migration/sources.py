@@ -8,8 +8,12 @@ from pathlib import Path
 
 from liminal_assets.apache.find import Tree, find_files, is_apache, is_ours
 from liminal_assets.language.diagnostics import Diagnostic, InvalidProjectError
+from liminal_assets.language.environments import APACHE_SECTIONS
 from liminal_assets.language.loading import FILE_NAMES
 from liminal_assets.language.source import LocatedDict, read_document
+
+_SHARED = frozenset({"description", "name", "owner", "variables"})
+"""Keys that both kinds of sections read."""
 
 __all__ = ["Sources", "read_sources", "read_text"]
 
@@ -37,12 +41,24 @@ class Sources:
             except InvalidProjectError as error:
                 mistakes.extend(error.diagnostics)
                 continue
-            if not is_ours(document):
-                documents.append(document)
-                mistakes.extend(found)
+            if is_ours(document):
+                document = _their_part(document)
+                if APACHE_SECTIONS.isdisjoint(document):
+                    continue
+            documents.append(document)
+            mistakes.extend(found)
         if not any(map(is_apache, documents)):
             return None
         return Tree(self.folder, tuple(documents), tuple(mistakes), self.chosen)
+
+
+def _their_part(document: LocatedDict) -> LocatedDict:
+    """Apache Liminal's sections of a file that has ours as well."""
+    part = LocatedDict(document.location)
+    for key, value in document.items():
+        if key in APACHE_SECTIONS | _SHARED:
+            part.put(key, value, document.keys_at[key], document.values_at[key])
+    return part
 
 
 def read_sources(path: Path) -> Sources:
