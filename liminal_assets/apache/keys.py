@@ -103,7 +103,7 @@ def find_ignored_keys(document: LocatedDict) -> Iterator[IgnoredKey]:
         *_mappings(document.get("services")),
         *_mappings(document.get("service_defaults")),
     ):
-        yield from _unknown(service, SERVICE, "in a service", "service")
+        yield from _unknown(service, SERVICE, "in a service")
     for executor in _mappings(document.get("executors")):
         yield from _typed(executor, EXECUTORS, "executor")
     for image in _mappings(document.get("images")):

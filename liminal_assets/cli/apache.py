@@ -13,7 +13,7 @@ from liminal_assets.cli.output import print_diagnostics, print_json, say
 from liminal_assets.language.diagnostics import Diagnostic, InvalidProjectError, Location
 from liminal_assets.language.writing import to_yaml
 
-__all__ = ["resolve_apache", "validate_apache"]
+__all__ = ["mistakes_of_parts", "resolve_apache", "validate_apache"]
 
 
 def resolve_apache(tree: Tree, env: str | None, *, render: bool, as_json: bool) -> None:
@@ -40,7 +40,7 @@ def resolve_apache(tree: Tree, env: str | None, *, render: bool, as_json: bool) 
 def validate_apache(tree: Tree, env: str | None, *, as_json: bool) -> int:
     """Prints every mistake and warning; the exit code: 2 if there are mistakes."""
     found = examine_projects(tree)
-    diagnostics = [*_no_environments(tree, env), *found.diagnostics, *_of_plugins(found)]
+    diagnostics = [*_no_environments(tree, env), *found.diagnostics, *mistakes_of_parts(found)]
     diagnostics = sorted(dict.fromkeys(diagnostics))
     if as_json:
         print_json([diagnostic.as_dict() for diagnostic in diagnostics])
@@ -53,7 +53,7 @@ def validate_apache(tree: Tree, env: str | None, *, as_json: bool) -> int:
     return 2 if any(diagnostic.is_error for diagnostic in diagnostics) else 0
 
 
-def _of_plugins(found: Examination) -> Iterator[Diagnostic]:
+def mistakes_of_parts(found: Examination) -> Iterator[Diagnostic]:
     """What takes the imports of tasks, executors, images and plugins to know, and services."""
     from liminal_assets.apache.images.finding import image_mistakes
     from liminal_assets.apache.services import check_service

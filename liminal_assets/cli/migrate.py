@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,7 @@ def command(
         raise InvalidProjectError.at(project, "no-project", message)
     if modern:
         mended = modernised(mended)
+    mended = _with_parts(mended)
     if write:
         write_files(mended.changed)
         for move in mended.moves:
@@ -70,6 +72,16 @@ def command(
         print_json(_document(mended, written=write or output is not None))
     else:
         _report(mended, write=write, output=output)
+
+
+def _with_parts(mended: Mended) -> Mended:
+    """With what takes the imports of plugins to know, as 'liminal validate' tells it."""
+    from liminal_assets.apache.resolve import examine_projects
+    from liminal_assets.cli.apache import mistakes_of_parts
+
+    tree = mended.after.tree()
+    parts = mistakes_of_parts(examine_projects(tree)) if tree else ()
+    return replace(mended, left=tuple(sorted({*mended.left, *parts})))
 
 
 def write_files(texts: Mapping[Path, str]) -> None:

@@ -18,6 +18,13 @@ pipelines:
     tasks: [{task: t, type: mine, cmd: '{{nowhere}}'}]
     shedule: 0 * 1 * *
 """
+PLUGIN = """\
+from liminal_assets.plugins import InProcessTask
+
+class Mine(InProcessTask):
+    def run(self, run):
+        run.log("here")
+"""
 AFTER = BEFORE.replace("shedule", "schedule")
 
 
@@ -25,7 +32,7 @@ AFTER = BEFORE.replace("shedule", "schedule")
 def project(tmp_path: Path) -> Path:
     folder = tmp_path / "project"
     (folder / "tasks").mkdir(parents=True)
-    (folder / "tasks" / "mine.py").write_text("")
+    (folder / "tasks" / "mine.py").write_text(PLUGIN)
     (folder / "other").mkdir()
     (folder / "other" / "liminal.yml").write_text("{name: other,   services: []}")
     (folder / "liminal.yml").write_text(BEFORE)

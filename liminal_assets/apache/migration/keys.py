@@ -35,8 +35,6 @@ def _change(view: View, found: IgnoredKey, entry: Entry) -> Change | None:
         return _to_the_file(view, found, entry)
     if found.key == "monitoring" and found.holder is view.document:
         return _monitoring(view, entry)
-    if found.kind == "service" and found.key == "name":
-        return _name_of_service(view, entry)
     return _misspelt(view, found, entry)
 
 
@@ -132,18 +130,6 @@ def _monitoring(view: View, entry: Entry) -> Change | None:
     else:
         edit = Edit(edit.start, edit.end, f"{line}{outline.newline}{edit.text}")
     return _changed(entry, "metrics of 'monitoring' are those of 'metrics'", edit)
-
-
-def _name_of_service(view: View, entry: Entry) -> Change | None:
-    """``service:`` left blank takes what was written as ``name``."""
-    outline, blank = view.outline, _sibling(entry, "service")
-    if blank is None or blank.value.value != "":
-        return None
-    edits = (
-        Edit(blank.key.end_mark.index, outline.end_of(blank), outline.source(entry)),
-        outline.remove(entry),
-    )
-    return _changed(entry, "a service's name is 'service'", *edits)
 
 
 def _changed(entry: Entry, reason: str, *edits: Edit) -> Change:
