@@ -17,7 +17,7 @@ import click
 
 from liminal_assets.cli.options import as_json, project_options
 from liminal_assets.cli.output import duration, print_json, say
-from liminal_assets.cli.workflows import open_workflows
+from liminal_assets.cli.projects import open_workflows
 from liminal_assets.errors import StepError
 from liminal_assets.execution.engines import BUILDERS, Engine, find_engine
 from liminal_assets.language.diagnostics import did_you_mean
@@ -70,7 +70,7 @@ def command(
     """
     if output and not dry_run:
         raise click.UsageError("--output is where --dry-run writes")
-    builders, skipped = _builders(project, names)
+    builders, skipped = _builders(project, env, names)
     if not builders and not as_json:
         say("there are no images to build")
     if dry_run:
@@ -89,7 +89,9 @@ def command(
     return 1 if any(item.state == "failed" for item in done) else 0
 
 
-def _builders(project: Path, names: Sequence[str]) -> tuple[list[ImageBuilder], list[str]]:
+def _builders(
+    project: Path, env: str | None, names: Sequence[str]
+) -> tuple[list[ImageBuilder], list[str]]:
     """Builders of the images that are asked for, each once, and the names of images that have
     nothing to be built from."""
     from liminal_assets.apache.images.finding import image_builder
@@ -97,7 +99,7 @@ def _builders(project: Path, names: Sequence[str]) -> tuple[list[ImageBuilder], 
     builders: dict[tuple[str, Path | None], ImageBuilder] = {}
     skipped: dict[str, None] = {}
     known: set[str] = set()
-    for workflow in open_workflows(project):
+    for workflow in open_workflows(project, env):
         for spec in workflow.images.values():
             known.add(spec.name)
             if names and spec.name not in names:

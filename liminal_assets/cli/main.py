@@ -35,6 +35,8 @@ _VERBS = {
     "rollback": ("rollback", "Take the champion back to an earlier version."),
     "history": ("history", "Which version when, decided by whom, on which evidence."),
     "build": ("build", "Build the images of an Apache Liminal project."),
+    "start": ("start", "Bring a project up: UI, daemon, services, model servers."),
+    "stop": ("stop", "Stop what start has brought up."),
     "doctor": ("doctor", "What works on this machine."),
 }
 """Each verb, the module of its ``command``, and its line in the help."""

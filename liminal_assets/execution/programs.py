@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from liminal_assets.errors import StepError
+from liminal_assets.execution.tailing import last_lines
 from liminal_assets.language.diagnostics import Location
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
     "Program",
     "died",
     "is_ready",
-    "last_lines",
     "spawn",
     "started",
     "stop",
@@ -162,15 +162,3 @@ def died(program: Program, process: subprocess.Popen[bytes]) -> StepError:
         location=program.location,
         hint=f"all of it is in {program.log}",
     )
-
-
-def last_lines(file: Path, count: int) -> list[str]:
-    """The last lines of a file; none if it isn't there. Reads at most its last megabyte."""
-    try:
-        with file.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, size - 2**20))
-            text = stream.read().decode(errors="replace")
-    except OSError:
-        return []
-    return text.splitlines()[-count:] if count else []

@@ -112,6 +112,11 @@ class Records:
         record = self.get(SUPERVISOR)
         return record if record is not None and record.alive else None
 
+    def claim(self) -> None:
+        """Says that this process keeps the others up from now on."""
+        own = Record(SUPERVISOR, SUPERVISOR, "ready", since=time.time())
+        self.write(own.of_process(os.getpid()))
+
     def clear(self) -> None:
         """Forgets all of them."""
         for file in self.folder.glob("*.json"):

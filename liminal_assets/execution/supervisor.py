@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import threading
@@ -13,7 +12,7 @@ from dataclasses import replace
 
 from liminal_assets.errors import StepError
 from liminal_assets.execution.programs import PATIENCE, Program, is_ready, spawn, stop
-from liminal_assets.execution.records import SUPERVISOR, Record, Records
+from liminal_assets.execution.records import Record, Records
 
 __all__ = ["Supervisor"]
 
@@ -48,8 +47,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Returns when :meth:`stop` was called and every program is gone with all its group."""
-        own = Record(SUPERVISOR, SUPERVISOR, "ready", since=time.time())
-        self.records.write(own.of_process(os.getpid()))
+        self.records.claim()
         threads = [
             threading.Thread(target=self._keep, args=(program,), name=program.name)
             for program in self.programs
