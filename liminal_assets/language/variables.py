@@ -43,9 +43,11 @@ class _Substitution:
 
     def document(self, document: LocatedDict) -> LocatedDict:
         result = LocatedDict(document.location)
+        # of variables that pipelines share, a super may have those that they use
+        shared = frozenset({"variables"}) if APACHE_SECTIONS & document.keys() else frozenset()
         for key, value in document.items():
             at = document.values_at[key]
-            done = value if key in _UNTOUCHED else self.value(value, at, key)
+            done = value if key in _UNTOUCHED | shared else self.value(value, at, key)
             result.put(key, done, document.keys_at[key], at)
         return result
 

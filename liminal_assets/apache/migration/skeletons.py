@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 from liminal_assets.apache.migration.estimators import Estimator
 from liminal_assets.apache.migration.outline import written
@@ -103,7 +104,7 @@ def _model(item: Learned) -> str:
 def _estimator(item: Learned) -> Iterator[str]:
     made = item.estimator
     if made is None:
-        yield "    # TODO: it always gives the same answer: name the class that is trained, or"
+        yield "    # TODO: a DummyClassifier learns nothing: name the class that is trained, or"
         yield "    # 'python: module:function' for a function that returns a new estimator"
         yield "    estimator: sklearn.dummy.DummyClassifier"
         return
@@ -162,18 +163,21 @@ _FUNCTIONS = '''
 def {rows}() -> pd.DataFrame:
     """TODO: the rows that are learned from, one column of them the target.
 
-    So far they are read in {trains}
+{trains}
     """
-    raise NotImplementedError("write {rows}: it returns the rows to learn from")
+    raise NotImplementedError("write {rows}")
 '''
 
 
 def functions(learned: Sequence[Learned]) -> str:
     """The module of the functions that are to be written."""
     return _MODULE + "".join(
-        _FUNCTIONS.format(
-            rows=item.rows,
-            trains=" and ".join(item.trains).replace("\\", "\\\\").replace('"', "'"),
-        )
-        for item in learned
+        _FUNCTIONS.format(rows=item.rows, trains=_paragraph(item)) for item in learned
     )
+
+
+def _paragraph(item: Learned) -> str:
+    """Where rows come from so far, as lines of a docstring."""
+    said = f"So far they are read in {' and '.join(item.trains)}"
+    said = said.replace("\\", "\\\\").replace('"', "'")
+    return fill(said, 96, initial_indent="    ", subsequent_indent="    ", break_long_words=False)

@@ -103,6 +103,25 @@ def test_it_has_no_mistakes(flowers: Path, capfd: pytest.CaptureFixture[str]) ->
     assert capfd.readouterr().out == "[]\n"
 
 
+def test_variables_of_a_super_are_the_pipelines_own(write: Write) -> None:
+    task = "{task: train, type: python, cmd: 'x {{place}}'}"
+    folder = write(
+        {
+            "liminal.yml": f"""\
+                name: x
+                super: upper
+                variables: {{place: '{{{{root}}}}/rows'}}
+                pipelines:
+                  - {{pipeline: p, tasks: [{task}]}}
+            """,
+            "upper/liminal.yml": "{name: upper, type: super, variables: {root: /mnt}}",
+        }
+    )
+    workflow = _written(folder).workflow
+    assert workflow is not None
+    assert workflow.tasks["p/train"].get("cmd") == "x /mnt/rows"
+
+
 def test_twice_is_once(flowers: Path) -> None:
     _written(flowers)
     assert _modern(flowers).changed == {}
