@@ -20,6 +20,7 @@ import duckdb
 import pytest
 
 import liminal_assets as la
+from liminal_assets.factories.models import UNTIL_TAG
 from liminal_assets.storage.instance import open_instance
 from liminal_assets.storage.registry import ModelRegistry
 from liminal_assets.storage.tables import TableStore
@@ -97,6 +98,20 @@ def test_scores_are_a_table_of_the_warehouse_and_of_the_project(shop: Path, watc
         assert warehouse.table("scores").aggregate("count(*)").fetchall() == [(stored.rows,)]
     assert {"id", "probability", "prediction", "model_version"} <= set(stored.schema.names)
     assert stored.rows == len(MONTHS) * (ROWS - 1)
+
+
+def test_a_plan_knows_up_to_where_a_retrained_model_learned(
+    as_learned: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(as_learned, tmp_path / "shop")
+    plan = ("plan", "--project", copy, "--select", "returned", "--json")
+    (row,) = liminal(*plan).json["assets"]
+    assert row["state"] == "fresh"
+    with open_instance(copy) as instance:
+        (run,) = instance.get_runs()
+        instance.add_run_tags(run.run_id, {UNTIL_TAG: "2024-01"})
+    (row,) = liminal(*plan).json["assets"]
+    assert row["reasons"] == ["sale_features has new data in 2024-02"]
 
 
 def test_running_again_finds_nothing_to_do(shop: Path, watched: Done) -> None:
