@@ -8,11 +8,10 @@ from typing import Any, TypeVar
 
 import click
 
-from liminal_assets.apache.find import find_apache
 from liminal_assets.language.diagnostics import InvalidProjectError
 from liminal_assets.language.loading import Project, find_project_file, find_projects, load_project
 
-__all__ = ["as_json", "open_project", "project_file", "project_options"]
+__all__ = ["as_json", "open_project", "open_projects", "project_file", "project_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -73,13 +72,33 @@ def open_project(path: Path, env: str | None) -> Project:
     """The checked project that ``--project`` and ``--env`` mean.
 
     Raises:
-        InvalidProjectError: everything that is wrong with it.
+        InvalidProjectError: everything that is wrong with it, or it is several.
     """
     try:
-        return load_project(project_file(path), environment=env)
-    except InvalidProjectError:
-        if find_apache(path) is None:
-            raise
-        message = "this is a project of Apache Liminal"
-        hint = "'liminal validate' and 'liminal resolve' take it"
-        raise InvalidProjectError.at(path, "apache-project", message, hint) from None
+        return load_project(path, environment=env)
+    except InvalidProjectError as error:
+        raise _with_names(path, error) from None
+
+
+def open_projects(path: Path, env: str | None) -> list[Project]:
+    """The same for verbs that take all of Apache Liminal's files below a folder at once.
+
+    Raises:
+        InvalidProjectError: everything that is wrong with them.
+    """
+    from liminal_assets.apache.projects import projects_at
+
+    try:
+        return projects_at(path, environment=env)
+    except InvalidProjectError as error:
+        raise _with_names(path, error) from None
+
+
+def _with_names(path: Path, error: InvalidProjectError) -> InvalidProjectError:
+    """The error; that there is no project with the names of those below."""
+    if any(mistake.code == "no-project" for mistake in error.diagnostics):
+        try:
+            project_file(path)
+        except InvalidProjectError as named:
+            return named
+    return error

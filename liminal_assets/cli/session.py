@@ -24,10 +24,11 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from liminal_assets.cli.instance import open_command_instance
 from liminal_assets.errors import StepError
 from liminal_assets.factories.build import build_definitions
+from liminal_assets.factories.pipelines import dagster_name
 from liminal_assets.language.diagnostics import did_you_mean
 from liminal_assets.language.loading import Project
 
-__all__ = ["CODE_LOCATION", "Session", "open_session", "quiet_warnings"]
+__all__ = ["CODE_LOCATION", "Session", "label_of", "open_session", "quiet_warnings"]
 
 CODE_LOCATION = "liminal_assets.definitions"
 """The module of the code location and, as in ``workspace.yaml``, its name."""
@@ -66,7 +67,7 @@ class Session:
     def expose(self) -> None:
         """Lets :mod:`liminal_assets.definitions`, imported in this process or a child, load this
         project in this environment, as Dagster's own code servers do."""
-        os.environ["LIMINAL_PROJECT"] = str(self.project.file)
+        os.environ["LIMINAL_PROJECT"] = str(self.project.place)
         if self.project.environment:
             os.environ["LIMINAL_ENV"] = self.project.environment
 
@@ -102,21 +103,25 @@ class Session:
 
     def select(self, selection: str | None) -> Set[dg.AssetKey]:
         """The assets that Dagster's selection syntax means; a block's bare name is short for its
-        key, also with a ``+`` before or after it.
+        key, also with a ``+`` before or after it. ``pipeline/task`` is a task, and the name of a
+        pipeline all of its tasks.
 
         Raises:
             click.UsageError: it can't be parsed, or selects nothing.
         """
         if selection is None:
             return self.keys
-        names = {key.path[-1] for key in self.keys}
+        names = {label_of(key): f'key:"{"/".join(key.path)}"' for key in self.keys}
+        workflow = self.project.workflow
+        for pipeline in workflow.pipelines.values() if workflow else ():
+            names[pipeline.name] = f'group:"{dagster_name(pipeline.name)}"'
         for word in _BARE.findall(selection):
             if word not in names and word not in _WORDS:
                 hint = did_you_mean(word, names)
                 raise click.UsageError(
                     f"--select: nothing is called {word!r}" + (f" ({hint})" if hint else "")
                 )
-        text = _BARE.sub(lambda match: self._with_key(match[0]), selection)
+        text = _BARE.sub(lambda match: names.get(match[0], match[0]), selection)
         try:
             chosen = dg.AssetSelection.from_string(text).resolve(self.graph)
         except dg.DagsterError as error:
@@ -127,11 +132,13 @@ class Session:
             raise click.UsageError(f"--select {selection!r} selects nothing")
         return keys
 
-    def _with_key(self, word: str) -> str:
-        return word if word in _WORDS else f'key:"{self.project.name}/{word}"'
+
+def label_of(key: dg.AssetKey) -> str:
+    """How people name an asset within its project: a block, or a task as ``pipeline/task``."""
+    return "/".join(key.path[1:]) or key.path[0]
 
 
-_BARE = re.compile(r"""(?<![\w:"'/*.-])[A-Za-z]\w*(?![\w:"'/*(.-])""")
+_BARE = re.compile(r"""(?<![\w:"'/*.-])[A-Za-z][\w-]*(?:/[\w-]+)*(?![\w:"'/*(.-])""")
 """Words of a selection that stand for themselves: no attribute, value or function."""
 _WORDS = {"and", "or", "not", "AND", "OR", "NOT"}
 

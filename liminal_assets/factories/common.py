@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from dagster._core.definitions.metadata.source_code import (
     LocalFileCodeReference,
 )
 
+from liminal_assets.apache.workflow import TaskSpec
 from liminal_assets.errors import StepError
 from liminal_assets.factories.versions import code_version, function_file
 from liminal_assets.language.base import Block, Spec
@@ -23,21 +25,28 @@ from liminal_assets.language.diagnostics import Location
 from liminal_assets.language.loading import Project
 
 __all__ = [
+    "PROJECT_TAG",
+    "StepEvents",
     "asset_key",
     "asset_spec",
     "automation_condition",
+    "code_references",
+    "failure_of",
+    "named_key",
     "partition_keys",
     "project_of",
     "retry_policy",
     "spec_of",
     "step_asset",
     "step_failures",
+    "task_key",
 ]
 
 SpecT = TypeVar("SpecT", bound=Spec)
 StepEvents = Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any] | dg.AssetMaterialization]
 
 PROJECT_TAG = "liminal/project"
+"""The tag of what belongs to a project, with its name."""
 
 
 def spec_of(kind: type[SpecT], spec: SpecT | Mapping[str, Any] | None, **keywords: Any) -> SpecT:
@@ -66,6 +75,19 @@ def project_of(project: Project | str | None, block: Spec, section: str) -> Proj
 def asset_key(project: Project, name: str) -> dg.AssetKey:
     """The key of a block's asset, or of one derived from it: ``[project, name]``."""
     return dg.AssetKey([project.name, name])
+
+
+def task_key(project: Project, task: TaskSpec) -> dg.AssetKey:
+    """The key of a task's asset: ``[project, pipeline, task]``, where letters that Dagster's names
+    can't have are underscores."""
+    parts = (project.name, task.pipeline, task.name)
+    return dg.AssetKey([re.sub(r"[^A-Za-z0-9_-]", "_", part) for part in parts])
+
+
+def named_key(project: Project, name: str) -> dg.AssetKey:
+    """The key of what blocks and tasks name: a block, or a task as ``pipeline/task``."""
+    tasks = project.workflow.tasks if project.workflow and name not in project.blocks else {}
+    return task_key(project, tasks[name]) if name in tasks else asset_key(project, name)
 
 
 def asset_spec(
@@ -113,23 +135,22 @@ def asset_spec(
 
 
 def _code_references(project: Project, block: Block, functions: Sequence[str]) -> Mapping[str, Any]:
-    references = []
-    if block.location:
-        references.append(
-            LocalFileCodeReference(
-                file_path=block.location.file,
-                line_number=block.location.line,
-                label="liminal.yml",
-            )
-        )
+    places = [(block.location, "liminal.yml")] if block.location else []
     for function in functions:
         if found := function_file(project, function):
             path, line = found
-            references.append(
-                LocalFileCodeReference(file_path=str(path), line_number=line, label=function)
-            )
-    if not references:
+            places.append((Location(str(path), line), function))
+    return code_references(places)
+
+
+def code_references(places: Sequence[tuple[Location, str]]) -> Mapping[str, Any]:
+    """Metadata that links to lines of files, each with what it is called."""
+    if not places:
         return {}
+    references = [
+        LocalFileCodeReference(file_path=at.file, line_number=at.line, label=label)
+        for at, label in places
+    ]
     value = CodeReferencesMetadataValue(code_references=references)
     return dict(CodeReferencesMetadataSet(code_references=value))
 
@@ -177,14 +198,26 @@ def step_failures(project: Project, block: Block) -> Iterator[None]:
     try:
         yield
     except StepError as error:
-        at: Location = error.location or project.locate(block)
-        raise dg.Failure(
-            description=f"{project.name}/{getattr(block, 'name', '')}: {error.message}"
-            + (f"\n  hint: {error.hint}" if error.hint else "")
-            + f"\n  at {at}",
-            metadata={"location": str(at), "problem": error.message, "hint": error.hint or ""},
-            allow_retries=error.transient,
-        ) from None
+        name = f"{project.name}/{getattr(block, 'name', '')}"
+        raise failure_of(name, error, project.locate(block), retry=error.transient) from None
+
+
+def failure_of(name: str, error: StepError, at: Location, *, retry: bool) -> dg.Failure:
+    """Dagster's ``Failure`` of an error, with the place in the YAML.
+
+    Args:
+        name: the project and the block.
+        at: the place of an error that names none.
+        retry: whether trying again may help.
+    """
+    at = error.location or at
+    return dg.Failure(
+        description=f"{name}: {error.message}"
+        + (f"\n  hint: {error.hint}" if error.hint else "")
+        + f"\n  at {at}",
+        metadata={"location": str(at), "problem": error.message, "hint": error.hint or ""},
+        allow_retries=retry,
+    )
 
 
 def step_asset(

@@ -57,7 +57,7 @@ def _fetch_recipe(project: Project, block: Dataset, spec: Fetch) -> TableRecipe:
         group="fetch",
         open=_open_fetch,
         kinds=_fetch_kinds(project, spec),
-        deps=[input_dep(project, block, name) for name in block.after],
+        deps=[input_dep(project, block, name) for name in project.awaited(block)],
         functions=[spec.python] if spec.python else [],
         files=[spec.sql.strip()] if spec.sql and is_sql_file(spec.sql) else [],
         private=any("://" in name for name in spec.file or ()),
@@ -88,7 +88,7 @@ def _clean_recipe(project: Project, block: Dataset, spec: Clean) -> TableRecipe:
         group="clean",
         open=_open_clean,
         kinds=["python"] if spec.python else ["duckdb", *(["sql"] if spec.sql else [])],
-        deps=[input_dep(project, block, name) for name in (*spec.from_, *block.after)],
+        deps=[input_dep(project, block, name) for name in (*spec.from_, *project.awaited(block))],
         functions=[spec.python] if spec.python else [],
         files=[spec.sql.strip()] if spec.sql and is_sql_file(spec.sql) else [],
     )

@@ -54,8 +54,11 @@ def feature_asset(
         open=_open,
         kinds=["python"] if block.python else ["duckdb", *(["sql"] if block.sql else [])],
         deps=[
-            input_dep(project, block, name, history=join.as_of is not None, reach=join.reach)
-            for name, join in block.from_.items()
+            *(
+                input_dep(project, block, name, history=join.as_of is not None, reach=join.reach)
+                for name, join in block.from_.items()
+            ),
+            *(input_dep(project, block, name) for name in project.awaited(block)),
         ],
         functions=[block.python] if block.python else [],
         files=[block.sql.strip()] if block.sql and is_sql_file(block.sql) else [],

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from liminal_assets.factories.common import named_key
 from liminal_assets.language.base import Block
 from liminal_assets.language.datasets import Partitions
 from liminal_assets.language.loading import Project
@@ -39,7 +40,7 @@ def input_dep(
         history: whether earlier partitions are read as well, for a point-in-time join.
         reach: how far back; default: everything, of which Dagster is told the partition before.
     """
-    key = dg.AssetKey([project.name, name])
+    key = named_key(project, name)
     own = partitions_of(project, block)
     upstream = partitions_of(project, project.blocks[name]) if name in project.blocks else None
     if own is None or upstream is None:

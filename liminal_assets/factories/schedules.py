@@ -111,7 +111,7 @@ def _mixed(project: Project, said: Schedule) -> bool:
         if block is None or name in seen:
             continue
         seen.add(name)
-        todo.extend(block.inputs)
+        todo.extend((*block.inputs, *project.awaited(block)))
         if cut := project.partitions[name]:
             cuts.add(cut)
     return len(cuts) > 1
