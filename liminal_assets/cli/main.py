@@ -35,8 +35,12 @@ _VERBS = {
     "rollback": ("rollback", "Take the champion back to an earlier version."),
     "history": ("history", "Which version when, decided by whom, on which evidence."),
     "build": ("build", "Build the images of an Apache Liminal project."),
+    "create": ("create", "Make the volumes of an Apache Liminal project."),
+    "deploy": ("deploy", "Register projects for start; services to a cluster."),
     "start": ("start", "Bring a project up: UI, daemon, services, model servers."),
     "stop": ("stop", "Stop what start has brought up."),
+    "logs": ("logs", "What servers and tasks have written."),
+    "delete": ("delete", "Take back what create and deploy made."),
     "doctor": ("doctor", "What works on this machine."),
 }
 """Each verb, the module of its ``command``, and its line in the help."""
