@@ -1,4 +1,4 @@
-"""``liminal delete``: takes back what ``deploy`` and ``create`` made; with ``--clean`` all state."""
+"""``liminal delete``: takes back what ``deploy`` and ``create`` made, or all state."""
 
 from __future__ import annotations
 
