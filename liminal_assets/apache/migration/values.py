@@ -7,24 +7,20 @@ from collections.abc import Iterator
 
 import yaml
 
+from liminal_assets.apache.images.dockerfiles import DEFAULT, python_base
 from liminal_assets.apache.migration.changes import Change, View
 from liminal_assets.apache.migration.outline import Edit, Entry, Outline, entries
 from liminal_assets.apache.variables import substitute
 from liminal_assets.language.source import LocatedDict
 from liminal_assets.language.variables import PLACEHOLDER
 
-__all__ = ["OLDEST_PYTHON", "bare_placeholders", "python_versions", "quoted", "variables_in_order"]
-
-OLDEST_PYTHON = (3, 10)
-"""The oldest Python that this package knows; Apache Liminal knew none that is newer."""
-_NEXT_PYTHON = "3.11"
+__all__ = ["bare_placeholders", "python_versions", "quoted", "variables_in_order"]
 
 _QUOTES = "a value that begins with {{ needs quotes"
 _NAME = r"\{\{\s*[\w.-]+\s*\}\}"
 _BLOCK = re.compile(rf"^(\s*(?:- +)*(?:[\w.-]+:\s+)?)({_NAME}.*?)(\s+#.*)?(\r?\n?)$")
 _WORD = r"(?:(?!: )[^'\"\[\]{},\r\n])*"
 _FLOW = re.compile(rf"(?<=[:\[,{{] )(?=[^\s'\"]){_WORD}{_NAME}(?:{_WORD}{_NAME})*{_WORD}")
-_VERSION = re.compile(r"(\d+)\.(\d+)(\.\d+)?")
 
 
 def quoted(text: str) -> tuple[str, list[int]]:
@@ -145,13 +141,19 @@ def python_versions(view: View) -> Iterator[Change]:
 
 def _version(outline: Outline, entry: Entry) -> Change | None:
     node, line = entry.value, entry.key.start_mark.line + 1
-    match = _VERSION.fullmatch(node.value)
-    if match is None:
-        return None
-    if (int(match[1]), int(match[2])) < OLDEST_PYTHON:
-        reason = f"Python {node.value} is no longer maintained; check the image's requirements"
-        return Change(line, reason, (outline.replace(node, f"'{_NEXT_PYTHON}'"),))
-    if not node.style and str(outline.value(node)) != node.value:
-        reason = f"{node.value} without quotes is the number {outline.value(node)}"
+    value = outline.value(node)
+    if _ended(value):
+        reason = f"Python {value} gets no more fixes; check the requirements of the image"
+        return Change(line, reason, (outline.replace(node, f"'{DEFAULT}'"),))
+    if isinstance(value, float) and str(value) != node.value and _ended(node.value) is False:
+        reason = f"{node.value} without quotes is the number {value}"
         return Change(line, reason, (outline.replace(node, f"'{node.value}'"),))
     return None
+
+
+def _ended(version: object) -> bool | None:
+    """Whether a version of Python gets no more fixes; None if there is no such version."""
+    try:
+        return python_base(version).ended
+    except ValueError:
+        return None

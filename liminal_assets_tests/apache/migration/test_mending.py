@@ -115,7 +115,7 @@ def test_a_task_is_put_right(write: Write, before: str, after: str | None) -> No
         pytest.param("variables: {a: '{{b}}', b: '{{a}}', c: x}\nservices: []\n", None,
                      id="a circle of variables stays"),
         pytest.param("images:\n  - {image: i, type: python, python_version: 3.6}\n",
-                     "images:\n  - {image: i, type: python, python_version: '3.11'}\n",
+                     "images:\n  - {image: i, type: python, python_version: '3.12'}\n",
                      id="old Python"),
         pytest.param("images: [{image: i, type: python, python_version: 3.10}]\n",
                      "images: [{image: i, type: python, python_version: '3.10'}]\n",
