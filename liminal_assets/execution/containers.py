@@ -14,7 +14,19 @@ from liminal_assets.execution.task import Mount
 from liminal_assets.language.diagnostics import Diagnostic, did_you_mean
 from liminal_assets.language.source import LocatedDict, LocatedList
 
-__all__ = ["check_container", "environment_of", "mounts_of", "workers_of"]
+__all__ = [
+    "WORKER_COUNT",
+    "WORKER_INDEX",
+    "check_container",
+    "environment_of",
+    "mounts_of",
+    "worker_environment",
+    "workers_of",
+]
+
+WORKER_INDEX, WORKER_COUNT = "LIMINAL_SPLIT_ID", "LIMINAL_NUM_SPLITS"
+"""Variables of a worker: which it is, from 0 on, and of how many. Early versions of Apache Liminal
+called them so; 0.0.5 took ``executors`` without an effect."""
 
 _ENVIRONMENT = "env"
 """A variable that every container got: the name of the environment, ``default`` by default."""
@@ -94,6 +106,11 @@ def mounts_of(spec: TaskSpec) -> tuple[Mount, ...]:
 def workers_of(spec: TaskSpec) -> int:
     """How many workers ``executors`` asks for; 1 where it says nothing."""
     return int(spec.get("executors", 1))
+
+
+def worker_environment(index: int, workers: int) -> dict[str, str]:
+    """The variables that tell a worker which of ``workers`` it is."""
+    return {WORKER_INDEX: str(index), WORKER_COUNT: str(workers)}
 
 
 def check_container(spec: TaskSpec, workflow: Workflow) -> Iterator[Diagnostic]:

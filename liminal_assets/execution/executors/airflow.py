@@ -11,7 +11,7 @@ from types import FrameType
 from liminal_assets.errors import StepError
 from liminal_assets.execution.task import Executor, InProcessTask, Task, TaskRun
 
-__all__ = ["AirflowExecutor"]
+__all__ = ["AirflowExecutor", "out_of_time"]
 
 
 class AirflowExecutor(Executor):
@@ -30,6 +30,16 @@ class AirflowExecutor(Executor):
             task.run(run)
 
 
+def out_of_time(run: TaskRun, task: Task) -> StepError:
+    """The error of a task that was ended at the run's deadline."""
+    minutes = run.pipeline.get("timeout_minutes")
+    return StepError(
+        f"the task {task.spec.name!r} was ended: the pipeline {run.pipeline.name!r} may take "
+        f"{minutes} minutes (timeout_minutes)",
+        location=run.pipeline.locate("timeout_minutes"),
+    )
+
+
 class _TimeIsOverError(BaseException):
     """Raised in the task; no handler of its ``Exception`` may swallow it."""
 
@@ -45,17 +55,12 @@ def within(run: TaskRun, task: Task) -> Iterator[None]:
         StepError: the time is over.
     """
     remaining = run.remaining
-    over = StepError(
-        f"the time of the pipeline {run.pipeline.name!r} is over (timeout_minutes): the task "
-        f"{task.spec.name!r} was ended",
-        location=run.pipeline.locate("timeout_minutes"),
-    )
     if remaining == 0:
-        raise over
+        raise out_of_time(run, task)
     if remaining is None or threading.current_thread() is not threading.main_thread():
         yield
         if run.remaining == 0:
-            raise over
+            raise out_of_time(run, task)
         return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -66,7 +71,7 @@ def within(run: TaskRun, task: Task) -> Iterator[None]:
     try:
         yield
     except _TimeIsOverError:
-        raise over from None
+        raise out_of_time(run, task) from None
     finally:
         setitimer(ITIMER_REAL, 0)
         signal(SIGALRM, before)
