@@ -8,6 +8,7 @@ Histograms are counts per bin, in the same order; samples are numbers in which N
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
     Floats: TypeAlias = NDArray[np.float64]
 
-__all__ = ["chi2", "jensen_shannon", "ks", "psi", "total_variation", "wasserstein"]
+__all__ = ["chi2", "in_order", "jensen_shannon", "ks", "psi", "total_variation", "wasserstein"]
+
+_BLOCK = 64
+"""Values that are ruled out at once when the widest gap is looked for."""
 
 
 def psi(reference: ArrayLike, current: ArrayLike) -> float:
@@ -84,21 +88,25 @@ def ks(reference: ArrayLike, current: ArrayLike) -> float:
 
     Source: F. J. Massey, *The Kolmogorov-Smirnov test for goodness of fit*, 1951.
     """
-    a, missing_a, size_a = _sorted(reference)
-    b, missing_b, size_b = _sorted(current)
-    gaps = [abs(missing_a / size_a - missing_b / size_b)]
-    # with one of them constant between its points the gap is widest at a point or just before it
-    last = np.flatnonzero(np.append(b[1:] != b[:-1], True)) if len(b) else np.empty(0, np.int64)
-    points = b[last]
-    upto_b = (missing_b + last + 1) / size_b
-    before_b = np.append(missing_b / size_b, upto_b[:-1]) if len(b) else upto_b
-    upto_a = (missing_a + np.searchsorted(a, points, side="right")) / size_a
-    before_a = (missing_a + np.searchsorted(a, points, side="left")) / size_a
-    for gap in (upto_a - upto_b, before_a - before_b):
-        gaps.append(float(np.abs(gap).max(initial=0.0)))
-    if not len(b) and len(a):
-        gaps.append(1 - missing_a / size_a)
-    return max(gaps)
+    a, b = _Distribution.of(reference), _Distribution.of(current)
+    widest = abs(a.missing / a.size - b.missing / b.size)
+    values = b.values
+    if not len(values):
+        return max(widest, 1 - a.missing / a.size if len(a.values) else 0.0)
+    # both functions rise: within a block of values the gap can't be wider than between the lower
+    # end of one and the upper end of the other, and most blocks are ruled out by that
+    first, last = values[::_BLOCK], values[np.append(np.arange(_BLOCK, len(values), _BLOCK), 0) - 1]
+    ends = np.concatenate([first, last])
+    upto, before = (a.upto(ends), b.upto(ends)), (a.before(ends), b.before(ends))
+    for side in (upto, before):
+        widest = max(widest, float(np.abs(side[0] - side[1]).max()))
+    most = len(first)
+    bound = np.maximum(upto[0][most:] - before[1][:most], upto[1][most:] - before[0][:most])
+    within = np.flatnonzero(bound > widest)[:, None] * _BLOCK + np.arange(_BLOCK)
+    points = values[within[within < len(values)]]
+    for gap in (a.upto(points) - b.upto(points), a.before(points) - b.before(points)):
+        widest = max(widest, float(np.abs(gap).max(initial=0.0)))
+    return widest
 
 
 def wasserstein(reference: ArrayLike, current: ArrayLike) -> float:
@@ -118,7 +126,7 @@ def wasserstein(reference: ArrayLike, current: ArrayLike) -> float:
     scale = float(a.std())
     if not scale > abs(float(a[0])) * 1e-12:
         return lost + float(np.mean(b != a[0]))
-    return lost + _transport(np.sort(a), np.sort(b)) / scale
+    return lost + _transport(in_order(a), in_order(b)) / scale
 
 
 def _transport(a: Floats, b: Floats) -> float:
@@ -146,14 +154,38 @@ def _shares(reference: ArrayLike, current: ArrayLike) -> tuple[Floats, Floats]:
     return p / p.sum(), q / q.sum()
 
 
-def _sorted(sample: ArrayLike) -> tuple[Floats, int, int]:
-    """The numbers in order, how many are missing, and how many rows there are."""
-    values: Any = np.sort(np.asarray(sample, np.float64))
-    if not len(values):
-        raise ValueError("a sample without rows has no distance from another")
-    # NaN is sorted to the end
-    present = int(np.searchsorted(values, np.nan, side="left"))
-    return values[:present], len(values) - present, len(values)
+@dataclass(frozen=True)
+class _Distribution:
+    """The distribution function of a sample, missing values below every number."""
+
+    values: Floats
+    """The numbers in order."""
+    missing: int
+    size: int
+
+    @classmethod
+    def of(cls, sample: ArrayLike) -> _Distribution:
+        values: Any = in_order(sample)
+        if not len(values):
+            raise ValueError("a sample without rows has no distance from another")
+        # NaN is sorted to the end
+        present = int(np.searchsorted(values, np.nan, side="left"))
+        return cls(values[:present], len(values) - present, len(values))
+
+    def upto(self, points: Floats) -> Floats:
+        """The share of the sample that is at most each point."""
+        return (self.missing + np.searchsorted(self.values, points, side="right")) / self.size
+
+    def before(self, points: Floats) -> Floats:
+        """The share of the sample that is below each point."""
+        return (self.missing + np.searchsorted(self.values, points, side="left")) / self.size
+
+
+def in_order(sample: ArrayLike) -> Floats:
+    """A sample from its smallest number to its largest, then what is missing."""
+    values = np.asarray(sample, np.float64)
+    # looking is 50 times as fast as sorting what is sorted
+    return values if bool((values[1:] >= values[:-1]).all()) else np.sort(values)
 
 
 def _finite(sample: ArrayLike) -> Floats:
