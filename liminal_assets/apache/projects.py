@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from liminal_assets.apache.find import (
     read_apache,
 )
 from liminal_assets.apache.inheritance import is_super
+from liminal_assets.apache.references import one_word
 from liminal_assets.apache.resolve import ResolvedProject, examine_projects
 from liminal_assets.apache.workflow import Workflow
-from liminal_assets.language.diagnostics import Diagnostic, InvalidProjectError
+from liminal_assets.language.diagnostics import Diagnostic, InvalidProjectError, Location
 from liminal_assets.language.environments import APACHE_SECTIONS, OUR_SECTIONS, overlay
 from liminal_assets.language.loading import (
     Project,
@@ -31,7 +32,7 @@ from liminal_assets.language.project import ProjectSpec
 from liminal_assets.language.references import check_references
 from liminal_assets.language.source import LocatedDict, top_level_keys
 
-__all__ = ["mixed_workflow", "projects_at", "projects_below", "tree_projects"]
+__all__ = ["as_project", "load_projects", "mixed_workflow", "projects_at", "tree_projects"]
 
 _SHARED = frozenset({"description", "name", "owner", "variables"})
 """Keys that both kinds of sections read."""
@@ -51,7 +52,8 @@ def tree_projects(
     """
     found = examine_projects(tree, environ=environ)
     mistakes = [finding for finding in found.diagnostics if finding.is_error]
-    projects = [_project(tree, resolved, environment) for resolved in found.projects]
+    place = tree.chosen or tree.folder
+    projects = [as_project(resolved, place, environment) for resolved in found.projects]
     mistakes += [mistake for project in projects for mistake in check_references(project)]
     if mistakes:
         raise InvalidProjectError(mistakes)
@@ -80,18 +82,19 @@ def projects_at(path: Path | str, *, environment: str | None = None) -> list[Pro
     return projects
 
 
-def _project(tree: Tree, resolved: ResolvedProject, environment: str | None) -> Project:
+def as_project(
+    resolved: ResolvedProject, place: Path | None = None, environment: str | None = None
+) -> Project:
+    """A file of Apache Liminal's as a project.
+
+    Args:
+        place: the path that it was found at, with its supers.
+        environment: what the project says that it is.
+    """
     workflow = Workflow.of(resolved)
     # its name may be one that ours can't have
     spec = ProjectSpec.model_construct(name=workflow.name)
-    return Project(
-        spec,
-        resolved.file,
-        environment,
-        resolved.configuration,
-        workflow,
-        tree.chosen or tree.folder,
-    )
+    return Project(spec, resolved.file, environment, resolved.configuration, workflow, place)
 
 
 def mixed_workflow(
@@ -130,26 +133,59 @@ def _supers(file: Path) -> Iterator[LocatedDict]:
             yield document
 
 
-def projects_below(
-    folder: Path, *, environment: str | None = None, environ: Mapping[str, str] | None = None
-) -> Iterator[Project | InvalidProjectError]:
-    """Every project at or below a folder, in the order of their files, ours first; in the place of
-    one that is wrong, what is wrong with it."""
-    files = list(find_projects(folder))
+def load_projects(paths: Sequence[Path | str], *, environment: str | None = None) -> list[Project]:
+    """Every project at or below some folders, also several of Apache Liminal's.
+
+    Raises:
+        InvalidProjectError: all mistakes of all projects; two projects, or the pipelines of two,
+            have one name.
+    """
+    projects: dict[str, Project] = {}
+    pipelines: dict[str, Project] = {}
+    mistakes: list[Diagnostic] = []
+    for found in (item for path in paths for item in _projects_below(Path(path), environment)):
+        if isinstance(found, InvalidProjectError):
+            mistakes.extend(found.diagnostics)
+        elif (first := projects.setdefault(found.name, found)).file != found.file:
+            message = f"the project name {found.name!r} is taken by {first.file}"
+            hint = "rename one, or name the one to load in LIMINAL_PROJECT"
+            at = Location(str(found.file))
+            mistakes.append(Diagnostic(at, "duplicate-name", message, hint))
+        else:
+            mistakes.extend(_taken(found, pipelines))
+    if mistakes:
+        raise InvalidProjectError(mistakes)
+    return list(projects.values())
+
+
+def _taken(project: Project, pipelines: dict[str, Project]) -> Iterator[Diagnostic]:
+    """Pipelines whose jobs would be called as those of another project."""
+    for pipeline in project.workflow.pipelines.values() if project.workflow else ():
+        first = pipelines.setdefault(one_word(pipeline.name), project)
+        if first is not project:
+            message = f"the pipeline name {pipeline.name!r} is taken by {first.file}"
+            hint = "rename one, or name the project to load in LIMINAL_PROJECT"
+            yield Diagnostic(pipeline.locate("pipeline"), "duplicate-name", message, hint)
+
+
+def _projects_below(path: Path, environment: str | None) -> Iterator[Project | InvalidProjectError]:
+    """The projects at or below a path, ours first; in the place of those that are wrong, what is
+    wrong with them."""
+    files = [path.resolve()] if path.is_file() else list(find_projects(path))
     ours = [file for file in files if OUR_SECTIONS & top_level_keys(file)]
     others = [read_apache(file) for file in files if file not in ours]
     documents = [document for document, _ in others if document is not None]
-    if not any(map(is_apache, documents)):
+    if path.is_file() or not any(map(is_apache, documents)):
         ours, others = files, []
     for file in ours:
         try:
-            yield load_project(file, environment=environment, environ=environ)
+            yield load_project(file, environment=environment)
         except InvalidProjectError as error:
             yield error
     if others:
         mistakes = tuple(mistake for _, found in others for mistake in found)
-        tree = Tree(folder.resolve(), tuple(documents), mistakes)
+        tree = Tree(path.resolve(), tuple(documents), mistakes)
         try:
-            yield from tree_projects(tree, environment=environment, environ=environ)
+            yield from tree_projects(tree, environment=environment)
         except InvalidProjectError as error:
             yield error

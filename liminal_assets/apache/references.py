@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from liminal_assets.apache.vocabulary import EXECUTORS, IMAGES, TASKS
 from liminal_assets.language.diagnostics import Diagnostic, Location, did_you_mean
 from liminal_assets.language.source import LocatedDict, LocatedList
 
-__all__ = ["check_references", "check_unique_pipelines"]
+__all__ = ["check_references", "check_unique_pipelines", "one_word"]
 
 _NAMED = {"services": "service", "volumes": "volume", "secrets": "secret"}
 
@@ -42,7 +43,7 @@ def check_references(configuration: LocatedDict, folder: Path) -> Iterator[Diagn
         yield from _required(pipeline, "pipeline")
         yield from check_settings(pipeline)
         tasks = _mappings(pipeline.get("tasks"))
-        yield from _unique(tasks, "task")
+        yield from _unique(tasks, "task", one_word)
         for task in tasks:
             yield from _required(task, "task")
             yield from _known_type(task, "tasks", TASKS, folder)
@@ -54,7 +55,9 @@ def check_references(configuration: LocatedDict, folder: Path) -> Iterator[Diagn
 def check_unique_pipelines(configurations: Iterable[LocatedDict]) -> Iterator[Diagnostic]:
     """Pipelines of one name, in whatever files: there was one place for all of them."""
     pipelines = (_mappings(configuration.get("pipelines")) for configuration in configurations)
-    yield from _unique([pipeline for several in pipelines for pipeline in several], "pipeline")
+    yield from _unique(
+        [pipeline for several in pipelines for pipeline in several], "pipeline", one_word
+    )
 
 
 def _known_type(
@@ -92,18 +95,25 @@ def _required(item: LocatedDict, key: str) -> Iterator[Diagnostic]:
         yield Diagnostic(at, "missing-key", f"{key!r} is missing")
 
 
-def _unique(items: Iterable[LocatedDict], name_key: str) -> Iterator[Diagnostic]:
+def one_word(name: object) -> str:
+    """A name as Dagster's jobs and steps have it: their names hold letters, digits and ``_``."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", str(name))
+
+
+def _unique(
+    items: Iterable[LocatedDict], name_key: str, like: Callable[[object], str] = str
+) -> Iterator[Diagnostic]:
     first: dict[str, Location] = {}
     for item in items:
         name = item.get(name_key)
         if name is None:
             continue
         at = item.values_at[name_key]
-        if (before := first.get(str(name))) and before != at:
+        if (before := first.get(like(name))) and before != at:
             # what a file says clashes with the base, not the other way round
             at, before = (before, at) if at.file == str(BASE_FILE) else (at, before)
             yield duplicate(name_key, name, at, before)
-        first.setdefault(str(name), at)
+        first.setdefault(like(name), at)
 
 
 def _mappings(value: Any) -> list[LocatedDict]:

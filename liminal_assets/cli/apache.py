@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,7 +14,10 @@ from liminal_assets.cli.output import print_diagnostics, print_json, say
 from liminal_assets.language.diagnostics import Diagnostic, InvalidProjectError, Location
 from liminal_assets.language.writing import to_yaml
 
-__all__ = ["mistakes_of_parts", "resolve_apache", "validate_apache"]
+if TYPE_CHECKING:
+    from liminal_assets.apache.workflow import Workflow
+
+__all__ = ["mistakes_of_parts", "mistakes_of_workflow", "resolve_apache", "validate_apache"]
 
 
 def resolve_apache(tree: Tree, env: str | None, *, render: bool, as_json: bool) -> None:
@@ -55,18 +59,26 @@ def validate_apache(tree: Tree, env: str | None, *, as_json: bool) -> int:
 
 def mistakes_of_parts(found: Examination) -> Iterator[Diagnostic]:
     """What takes the imports of tasks, executors, images and plugins to know, and services."""
-    from liminal_assets.apache.images.finding import image_mistakes
-    from liminal_assets.apache.services import check_service
+    from liminal_assets.apache.projects import as_project
     from liminal_assets.apache.workflow import Workflow
-    from liminal_assets.execution.plugins import plugin_mistakes
+    from liminal_assets.language.references import check_references
 
     places = {(item.location, item.code) for item in found.findings}
-    for project in found.projects:
-        workflow = Workflow.of(project)
-        services = (check_service(item, workflow) for item in workflow.services.values())
-        for mistake in chain(plugin_mistakes(workflow), image_mistakes(workflow), *services):
+    for resolved in found.projects:
+        named = check_references(as_project(resolved))
+        for mistake in chain(named, mistakes_of_workflow(Workflow.of(resolved))):
             if (mistake.location, mistake.code) not in places:
                 yield mistake
+
+
+def mistakes_of_workflow(workflow: Workflow) -> Iterator[Diagnostic]:
+    """The same for one file's sections."""
+    from liminal_assets.apache.images.finding import image_mistakes
+    from liminal_assets.apache.services import check_service
+    from liminal_assets.execution.plugins import plugin_mistakes
+
+    services = (check_service(item, workflow) for item in workflow.services.values())
+    yield from chain(plugin_mistakes(workflow), image_mistakes(workflow), *services)
 
 
 def _no_environments(tree: Tree, env: str | None) -> Iterator[Diagnostic]:

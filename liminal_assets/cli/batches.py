@@ -19,7 +19,7 @@ from dagster._core.storage.tags import (
 
 from liminal_assets.cli.scope import Scope
 
-__all__ = ["Batch", "batches_of"]
+__all__ = ["Batch", "batches_of", "by_pipeline"]
 
 Wanted = Mapping[dg.AssetKey, Sequence[str] | None]
 """The assets to make and the partitions of each; None for an asset in one piece."""
@@ -37,6 +37,8 @@ class Batch:
     """The stretch of partitions; none for assets in one piece that learn from everything."""
     partitioned: bool = True
     """Whether any of the assets is cut, or the stretch only says what is known."""
+    job: str | None = None
+    """The job whose assets these are, all of them: a pipeline's, which has a run of its own."""
 
     @property
     def tags(self) -> dict[str, str]:
@@ -77,6 +79,34 @@ def _next(remaining: Sequence[_Step], scope: Scope) -> list[_Step]:
     most = max(signatures, key=lambda signature: len(_joined(remaining, signature, scope)))
     whole = _joined(remaining, None, scope)
     return _joined(remaining, most, scope) if _in_one_run(most, scope) or not whole else whole
+
+
+def by_pipeline(
+    batch: Batch, jobs: Mapping[str, Set[dg.AssetKey]], graph: AssetGraph
+) -> list[Batch]:
+    """A batch as the jobs of whole pipelines, in the order in which they must happen, if it holds
+    nothing else; pipelines that wait for each other's tasks stay together.
+
+    Args:
+        jobs: the assets of each pipeline's job.
+    """
+    found = {name: keys for name, keys in jobs.items() if keys <= batch.keys}
+    if batch.first is not None or frozenset().union(*found.values()) != batch.keys:
+        return [batch]
+    ordered: list[Batch] = []
+    made: set[dg.AssetKey] = set()
+    while found:
+        ready = [
+            name
+            for name, keys in found.items()
+            if all(graph.get(key).parent_keys & batch.keys <= made | keys for key in keys)
+        ]
+        if not ready:
+            return [batch]
+        keys = found.pop(ready[0])
+        ordered.append(Batch(keys, job=ready[0]))
+        made |= keys
+    return ordered
 
 
 @dataclass(frozen=True, eq=False)

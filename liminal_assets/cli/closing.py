@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from liminal_assets.cli.output import duration, print_table, say
+from liminal_assets.cli.output import duration, label_of, print_table, say
 from liminal_assets.language.models import Model
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ def _row(session: Session, key: dg.AssetKey, report: StepReport | None, record: 
     rows = _row_counts(metadata)
     count = sum(rows) if rows else None
     if rows and left and session.graph.get(key).is_partitioned:
-        count = _stored_rows(session, key.path[-1])
+        count = _stored_rows(session, label_of(key))
     return Row(
-        asset=key.path[-1],
+        asset=label_of(key),
         phase=session.graph.get(key).group_name,
         state=state,
         rows=count,
@@ -96,7 +96,7 @@ def _metrics(metadata: Mapping[str, Any]) -> dict[str, float]:
 def result_in_words(report: StepReport) -> str:
     """Rows or metrics of the main asset of a step."""
     for key in report.keys:
-        if key.path[-1] == report.name:
+        if label_of(key) == report.name:
             metadata = [made.metadata for made in report.materializations.get(key, [])]
             rows = _row_counts(metadata)
             if rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Literal
 
@@ -16,11 +16,20 @@ from dagster._core.events import DagsterEvent
 from dagster._core.execution.api import execute_run_iterator
 
 from liminal_assets.cli.batches import Batch
+from liminal_assets.cli.output import label_of
 from liminal_assets.cli.processes import PROCESS_TAG, this_process
 from liminal_assets.cli.session import CODE_LOCATION, Session
 from liminal_assets.execution.steps import executor_config
 
-__all__ = ["Failure", "StepReport", "execute", "execute_requested", "unfinished"]
+__all__ = [
+    "Failure",
+    "StepReport",
+    "execute",
+    "execute_job",
+    "execute_requested",
+    "keys_of",
+    "unfinished",
+]
 
 Status = Literal["waiting", "running", "done", "failed", "skipped"]
 
@@ -77,6 +86,9 @@ def execute(
     Raises:
         KeyboardInterrupt: the run was interrupted; it is recorded as canceled.
     """
+    if batch.job is not None:
+        job = session.repository.get_job(batch.job)
+        return execute_job(session, job, executor=executor, listen=listen)
     keys = frozenset(batch.keys)
     job = session.job.get_subset(asset_selection=set(keys))
     run = session.instance.create_run_for_job(
@@ -87,7 +99,26 @@ def execute(
         remote_job_origin=session.origin.get_job_origin(session.job.name),
         repository_load_data=session.repository.repository_load_data,
     )
-    return _execute(session, run, keys, executor, listen)
+    return _execute(session, run, session.job, keys, executor, listen)
+
+
+def execute_job(
+    session: Session, job: dg.JobDefinition, *, executor: str, listen: Listener
+) -> list[StepReport]:
+    """Executes a job of the project, as its schedule would; see :func:`execute`."""
+    run = session.instance.create_run_for_job(
+        job,
+        run_config={**executor_config(executor), **_QUIET},
+        tags={**job.tags, PROCESS_TAG: this_process()},
+        remote_job_origin=session.origin.get_job_origin(job.name),
+        repository_load_data=session.repository.repository_load_data,
+    )
+    return _execute(session, run, job, keys_of(job), executor, listen)
+
+
+def keys_of(job: dg.JobDefinition) -> frozenset[dg.AssetKey]:
+    """The assets that a job makes."""
+    return frozenset(job.asset_layer.selected_asset_keys) if job.asset_layer else frozenset()
 
 
 def execute_requested(session: Session, run_id: str, *, listen: Listener) -> list[StepReport]:
@@ -97,9 +128,10 @@ def execute_requested(session: Session, run_id: str, *, listen: Listener) -> lis
     if run is None:
         return []
     instance.add_run_tags(run_id, {PROCESS_TAG: this_process()})
-    keys = frozenset(run.asset_selection or session.keys)
+    job = session.repository.get_job(run.job_name)
+    keys = frozenset(run.asset_selection or keys_of(job))
     quiet = run._replace(run_config={**run.run_config, **_QUIET})
-    return _execute(session, quiet, keys, "in_process", listen)
+    return _execute(session, quiet, job, keys, "in_process", listen)
 
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -109,6 +141,7 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 def _execute(
     session: Session,
     run: dg.DagsterRun,
+    definition: dg.JobDefinition,
     keys: Set[dg.AssetKey],
     executor: str,
     listen: Listener,
@@ -116,13 +149,13 @@ def _execute(
     reports = dict(_reports(session, keys, run.run_id))
     job: IJob
     if executor == "in_process":
-        job = InMemoryJob(session.job)
+        job = InMemoryJob(definition)
     else:
         session.expose()
         repository = ReconstructableRepository.for_module(
             CODE_LOCATION, "defs", working_directory=os.getcwd()
         )
-        job = repository.get_reconstructable_job(session.job.name)
+        job = repository.get_reconstructable_job(definition.name)
     interrupted = False
     try:
         for event in execute_run_iterator(job, run, session.instance):
@@ -164,7 +197,7 @@ def _reports(
             if assets.node_def.name not in seen:
                 seen.add(assets.node_def.name)
                 main = next(iter(assets.specs)).key
-                yield assets.node_def.name, StepReport(main.path[-1], assets.keys, run_id=run_id)
+                yield assets.node_def.name, StepReport(label_of(main), assets.keys, run_id=run_id)
 
 
 def _note(event: DagsterEvent, reports: Mapping[str, StepReport], listen: Listener) -> None:
@@ -180,6 +213,7 @@ def _note(event: DagsterEvent, reports: Mapping[str, StepReport], listen: Listen
         listen(report)
     elif kind == "ASSET_MATERIALIZATION":
         made = event.step_materialization_data.materialization
+        report = _maker(made.asset_key, report, reports)
         report.materializations.setdefault(made.asset_key, []).append(made)
     elif kind == "ASSET_CHECK_EVALUATION":
         check = event.asset_check_evaluation_data
@@ -193,6 +227,17 @@ def _note(event: DagsterEvent, reports: Mapping[str, StepReport], listen: Listen
         if kind == "STEP_FAILURE":
             report.failure = _failure(event, report)
         listen(report)
+
+
+def _maker(key: dg.AssetKey, report: StepReport, reports: Mapping[str, StepReport]) -> StepReport:
+    """The report of the step that an asset belongs to: a task that runs after a failure is run by
+    the step that failed."""
+    if key in report.keys:
+        return report
+    owner = next((other for other in reports.values() if key in other.keys), report)
+    if owner is not report and owner.status == "waiting":
+        owner.status = "done"
+    return owner
 
 
 _ENDS: Mapping[str, Status] = {
@@ -247,5 +292,6 @@ def unfinished(
         # a step whose assets are lost only in part can't run either
         keys = frozenset(key for key in keys if session.together({key}) & batch.keys <= keys)
         if keys:
-            rest.append(Batch(keys, batch.first, batch.last, batch.partitioned))
+            job = batch.job if keys == batch.keys else None
+            rest.append(replace(batch, keys=keys, job=job))
     return rest

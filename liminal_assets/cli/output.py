@@ -14,6 +14,7 @@ import click
 from liminal_assets.language.diagnostics import Diagnostic, Location
 
 if TYPE_CHECKING:
+    import dagster as dg
     from rich.console import Console
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "console",
     "duration",
     "is_terminal",
+    "label_of",
     "print_diagnostics",
     "print_json",
     "print_table",
@@ -115,6 +117,11 @@ def print_table(
     for row in [list(columns), *rows]:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("  ".join(cells).rstrip())
+
+
+def label_of(key: dg.AssetKey) -> str:
+    """How people name an asset within its project: a block, or a task as ``pipeline/task``."""
+    return "/".join(key.path[1:]) or key.path[0]
 
 
 def duration(seconds: float) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from liminal_assets.cli.options import as_json, open_project, project_options
-from liminal_assets.cli.output import print_json, print_table, say
+from liminal_assets.cli.options import as_json, open_projects, project_options
+from liminal_assets.cli.output import label_of, print_json, print_table, say
 from liminal_assets.language.models import Model
 
 if TYPE_CHECKING:
@@ -39,21 +39,26 @@ def command(
     Comments, formatting and the order of keys change nothing. Models that would be trained again,
     deployments, sensors and schedules that would change. Nothing runs.
     """
-    checked = open_project(project, env)
+    projects = open_projects(project, env)
     from liminal_assets.cli.planning import make_plan
     from liminal_assets.cli.run import wanted_of
     from liminal_assets.cli.scope import parse_scope
     from liminal_assets.cli.session import open_session
 
     scope = parse_scope(partition, partition_range)
-    with open_session(checked) as session:
-        keys = session.select(select)
-        plan = make_plan(session, wanted_of(session, keys, scope), scope)
-        automation = list(_automation(session))
-        if as_json:
-            print_json(_document(session, plan, automation))
-        else:
-            _print(session, plan, automation)
+    documents = []
+    for checked in projects:
+        with open_session(checked) as session:
+            keys = session.select(select)
+            plan = make_plan(session, wanted_of(session, keys, scope), scope)
+            automation = list(_automation(session))
+            documents.append(_document(session, plan, automation))
+            if not as_json:
+                if len(projects) > 1:
+                    say(checked.name, style="bold")
+                _print(session, plan, automation)
+    if as_json:
+        print_json(documents if len(projects) > 1 else documents[0])
 
 
 def _print(session: Session, plan: Plan, automation: list[dict[str, str]]) -> None:
@@ -61,7 +66,12 @@ def _print(session: Session, plan: Plan, automation: list[dict[str, str]]) -> No
         print_table(
             ["asset", "state", "partitions", "why"],
             [
-                [entry.key.path[-1], entry.state, _span(entry.partitions), "; ".join(entry.reasons)]
+                [
+                    label_of(entry.key),
+                    entry.state,
+                    _span(entry.partitions),
+                    "; ".join(entry.reasons),
+                ]
                 for entry in plan.planned
             ],
         )
@@ -92,7 +102,7 @@ def _document(session: Session, plan: Plan, automation: list[dict[str, str]]) ->
         "project": session.project.name,
         "assets": [
             {
-                "asset": entry.key.path[-1],
+                "asset": label_of(entry.key),
                 "state": entry.state,
                 "partitions": None if entry.partitions is None else list(entry.partitions),
                 "reasons": list(entry.reasons),
@@ -100,7 +110,7 @@ def _document(session: Session, plan: Plan, automation: list[dict[str, str]]) ->
             for entry in plan.planned
         ]
         + [
-            {"asset": key.path[-1], "state": "fresh", "partitions": None, "reasons": []}
+            {"asset": label_of(key), "state": "fresh", "partitions": None, "reasons": []}
             for key in plan.fresh
         ],
         "retrained": list(_retrained(session, plan)),
@@ -112,14 +122,14 @@ def _document(session: Session, plan: Plan, automation: list[dict[str, str]]) ->
 def _retrained(session: Session, plan: Plan) -> Iterator[str]:
     """The models that a run would train."""
     for entry in plan.planned:
-        if isinstance(session.project.blocks.get(entry.key.path[-1]), Model):
-            yield entry.key.path[-1]
+        if isinstance(session.project.blocks.get(label_of(entry.key)), Model):
+            yield label_of(entry.key)
 
 
 def _redeployed(session: Session, plan: Plan) -> Iterator[str]:
     """The deployments that a run would change."""
     names = {deployment.name for deployment in session.project.spec.deployments}
-    return (entry.key.path[-1] for entry in plan.planned if entry.key.path[-1] in names)
+    return (label_of(entry.key) for entry in plan.planned if label_of(entry.key) in names)
 
 
 def _automation(session: Session) -> Iterator[dict[str, str]]:

@@ -26,6 +26,7 @@ from dagster._core.storage.dagster_run import DagsterRunStatus
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
 from liminal_assets.cli.batches import Wanted
+from liminal_assets.cli.output import label_of
 from liminal_assets.cli.scope import Scope
 from liminal_assets.cli.session import Session
 from liminal_assets.errors import StepError
@@ -121,7 +122,7 @@ class _Planner:
             if sibling in self.todo and sibling in self.wanted:
                 mine = self.todo.setdefault(key, {})
                 for partition in self.todo[sibling]:
-                    mine.setdefault(partition, [f"is made with {sibling.path[-1]}"])
+                    mine.setdefault(partition, [f"is made with {label_of(sibling)}"])
 
     def _entry(self, key: dg.AssetKey) -> Planned:
         reasons = self.todo[key]
@@ -193,7 +194,7 @@ class _Planner:
         if cause.category == StaleCauseCategory.CODE:
             return self._code_cause(key, partition)
         other = cause.dependency_asset_key
-        name = other.path[-1] if other else ""
+        name = label_of(other) if other else ""
         if cause.category == StaleCauseCategory.DATA:
             return f"{name} has new data"
         if cause.reason.startswith("removed"):
@@ -219,7 +220,7 @@ class _Planner:
         return f"its {' and '.join(changed)} changed"
 
     def _changed_source(self, key: dg.AssetKey, partition: str | None) -> Iterator[str]:
-        block = self.session.project.blocks.get(key.path[-1])
+        block = self.session.project.blocks.get(label_of(key))
         if not isinstance(block, Dataset) or block.fetch is None or not block.fetch.file:
             return
         from liminal_assets.steps.fetch import source_version
@@ -258,7 +259,7 @@ class _Planner:
                 or self.resolver._is_dep_updated(provenance, AssetKeyPartitionKey(parent, child))
             ]
             if found:
-                yield f"{parent.path[-1]} has new data in {_spans(found)}"
+                yield f"{label_of(parent)} has new data in {_spans(found)}"
 
     def _visible(
         self, key: dg.AssetKey, parent: dg.AssetKey, partitions: dg.PartitionsDefinition[str]
@@ -281,7 +282,7 @@ class _Planner:
         return frozenset(known[: known.index(end) + 1] if end in known else known)
 
     def _is_model(self, key: dg.AssetKey) -> bool:
-        return isinstance(self.session.project.blocks.get(key.path[-1]), Model)
+        return isinstance(self.session.project.blocks.get(label_of(key)), Model)
 
     def _beyond(self, key: dg.AssetKey, dependency: AssetKeyPartitionKey | None) -> bool:
         """Whether a model's input lies after the end of the scope, as if it weren't known yet."""
@@ -300,7 +301,7 @@ class _Planner:
             if planned and (
                 None in planned or self._reads(key, partition, parent) & planned.keys()
             ):
-                yield f"{parent.path[-1]} is made first"
+                yield f"{label_of(parent)} is made first"
 
     def _reads(
         self, key: dg.AssetKey, partition: str | None, parent: dg.AssetKey

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from liminal_assets.cli.options import as_json, open_project, project_options
-from liminal_assets.cli.output import complain, duration, print_diagnostics, print_json, say
+from liminal_assets.cli.options import as_json, open_projects, project_options
+from liminal_assets.cli.output import (
+    complain,
+    duration,
+    label_of,
+    print_diagnostics,
+    print_json,
+    say,
+)
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
     from liminal_assets.cli.scope import Scope
     from liminal_assets.cli.session import Session
     from liminal_assets.language.diagnostics import Diagnostic
+    from liminal_assets.language.loading import Project
 
 __all__ = ["command", "wanted_of"]
 
@@ -30,7 +38,11 @@ __all__ = ["command", "wanted_of"]
 @click.option(
     "--select",
     metavar="SEL",
-    help="Dagster's asset selection, or a block's name: departures+, group:train. Default: all.",
+    help="Dagster's asset selection, or a name: departures+, group:train, pipeline/task. "
+    "Default: all.",
+)
+@click.option(
+    "--pipeline", metavar="NAME", help="The job of one pipeline, as its schedule runs it."
 )
 @click.option("--partition", metavar="KEY", help="Make one partition only.")
 @click.option(
@@ -52,6 +64,7 @@ def command(
     project: Path,
     env: str | None,
     select: str | None,
+    pipeline: str | None,
     partition: str | None,
     partition_range: str | None,
     changed: bool,
@@ -65,26 +78,76 @@ def command(
     range is named. A model learns from the partitions up to the end of the range. Steps that fail
     leave earlier results as they are, and running again continues.
 
-    Exit code 1 if a step or a blocking check fails.
+    Of a folder of several of Apache Liminal's files it runs all, one after the other.
+
+    Exit code 1 if a step, a task or a blocking check fails.
     """
-    checked = open_project(project, env)
-    from liminal_assets.cli.processes import close_dead_runs
+    projects = open_projects(project, env)
+    if pipeline is not None:
+        if select or partition or partition_range or changed:
+            raise click.UsageError("--pipeline runs all of a pipeline: no --select, no partitions")
+        projects = [_with_pipeline(projects, pipeline)]
     from liminal_assets.cli.scope import parse_scope
+
+    asked = _Asked(select, pipeline, parse_scope(partition, partition_range), changed, sensors)
+    documents: list[dict[str, Any]] = []
+    codes = [_run(found, asked, executor, documents if as_json else None) for found in projects]
+    if as_json and documents:
+        print_json(documents if len(projects) > 1 else documents[0])
+    return max(codes)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a command was told to run."""
+
+    select: str | None
+    pipeline: str | None
+    scope: Scope
+    changed: bool
+    sensors: bool
+
+
+def _with_pipeline(projects: Sequence[Project], name: str) -> Project:
+    """The project that has a pipeline of that name.
+
+    Raises:
+        click.UsageError: none has.
+    """
+    names: list[str] = []
+    for project in projects:
+        pipelines = project.workflow.pipelines if project.workflow else {}
+        if name in pipelines and pipelines[name].tasks:
+            return project
+        names.extend(pipelines)
+    from liminal_assets.language.diagnostics import did_you_mean
+
+    hint = did_you_mean(name, names)
+    raise click.UsageError(f"no pipeline is called {name!r}" + (f" ({hint})" if hint else ""))
+
+
+def _run(
+    project: Project, asked: _Asked, executor: str, documents: list[dict[str, Any]] | None
+) -> int:
+    """Runs what was asked for of one project; its exit code."""
+    from liminal_assets.cli.processes import close_dead_runs
     from liminal_assets.cli.session import open_session
 
-    scope = parse_scope(partition, partition_range)
-    with open_session(checked) as session:
+    with open_session(project) as session:
         close_dead_runs(session.instance)
-        keys = session.select(select)
-        batches = _batches(session, keys, scope, changed)
-        if mistakes := _mistakes(session, {key for batch in batches for key in batch.keys}):
-            print_diagnostics(mistakes)
-            return 2
-        work = _Work(session, executor, silent=as_json)
-        work.make(batches)
-        if sensors:
+        work = _Work(session, executor, silent=documents is not None)
+        if asked.pipeline is not None:
+            work.run_pipeline(asked.pipeline)
+        else:
+            keys = session.select(asked.select)
+            batches = _batches(session, keys, asked.scope, asked.changed)
+            if mistakes := _mistakes(session, {key for batch in batches for key in batch.keys}):
+                print_diagnostics(mistakes)
+                return 2
+            work.make(batches)
+        if asked.sensors:
             work.follow_sensors()
-        return work.close(as_json=as_json)
+        return work.close(documents)
 
 
 def _partitionings(session: Session, keys: Set[dg.AssetKey]) -> list[dg.PartitionsDefinition[str]]:
@@ -97,7 +160,7 @@ def _mistakes(session: Session, keys: Set[dg.AssetKey]) -> Sequence[Diagnostic]:
     """What is wrong with the blocks to run, and takes imports to know."""
     from liminal_assets.language.deep import deep_mistakes
 
-    names = {key.path[-1].partition("__")[0] for key in keys}
+    names = {label_of(key).partition("__")[0] for key in keys}
     return deep_mistakes(session.project.only(names))
 
 
@@ -117,14 +180,21 @@ def wanted_of(
 
 
 def _batches(session: Session, keys: Set[dg.AssetKey], scope: Scope, changed: bool) -> list[Batch]:
-    from liminal_assets.cli.batches import batches_of
+    from liminal_assets.cli.batches import batches_of, by_pipeline
+    from liminal_assets.factories.common import task_key
+    from liminal_assets.factories.pipelines import job_name, pipelines_of
 
     wanted = wanted_of(session, keys, scope)
     if changed:
         from liminal_assets.cli.planning import make_plan
 
         wanted = make_plan(session, wanted, scope).wanted
-    return batches_of(session.graph, wanted, scope)
+    jobs = {
+        job_name(pipeline): {task_key(session.project, task) for task in pipeline.tasks}
+        for pipeline in pipelines_of(session.project)
+    }
+    batches = batches_of(session.graph, wanted, scope)
+    return [part for batch in batches for part in by_pipeline(batch, jobs, session.graph)]
 
 
 @dataclass
@@ -154,6 +224,17 @@ class _Work:
                 )
                 self.reports.extend(made)
                 left = unfinished(self.session, left, made)
+
+    def run_pipeline(self, name: str) -> None:
+        """Executes the job of a pipeline."""
+        from liminal_assets.cli.execution import execute_job, keys_of
+        from liminal_assets.cli.progress import show_progress
+        from liminal_assets.factories.pipelines import dagster_name
+
+        job = self.session.repository.get_job(dagster_name(name))
+        with show_progress(len(keys_of(job)), silent=self.silent) as display:
+            made = execute_job(self.session, job, executor=self.executor, listen=display.step)
+        self.reports.extend(made)
 
     def _steps(self, batches: Sequence[Batch]) -> int:
         graph = self.session.graph
@@ -195,8 +276,11 @@ class _Work:
         if not self.silent:
             say(text, style=style)
 
-    def close(self, *, as_json: bool) -> int:
+    def close(self, documents: list[dict[str, Any]] | None) -> int:
         """Prints the closing table and what failed.
+
+        Args:
+            documents: takes them as JSON values instead.
 
         Returns:
             The exit code.
@@ -205,8 +289,8 @@ class _Work:
 
         failed = [report for report in self.reports if report.status == "failed"]
         rows = closing_rows(self.session, self.reports)
-        if as_json:
-            print_json(as_document(self.session, rows, self.reports, self.notes))
+        if documents is not None:
+            documents.append(as_document(self.session, rows, self.reports, self.notes))
             return 1 if failed else 0
         print_closing(self.session, rows)
         for report in failed:

@@ -32,6 +32,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._daemon.sensor import _process_tick_generator
 
+from liminal_assets.cli.execution import keys_of
 from liminal_assets.cli.instance import HeldRuns
 from liminal_assets.cli.processes import DIED_TAG
 from liminal_assets.cli.session import CODE_LOCATION, Session
@@ -148,11 +149,14 @@ def lost_requests(session: Session) -> list[str]:
     )
     again = []
     for run in found:
-        if run.tags.get(SENSOR_NAME_TAG) not in names or run.asset_selection is None:
+        if run.tags.get(SENSOR_NAME_TAG) not in names:
             continue
+        job = session.repository.get_job(run.job_name)
+        if selected := run.asset_selection:
+            job = job.get_subset(asset_selection=set(selected))
         tags = {key: value for key, value in run.tags.items() if not key.startswith("liminal/died")}
         new = instance.create_run_for_job(
-            session.job.get_subset(asset_selection=set(run.asset_selection)),
+            job,
             run_config=run.run_config,
             tags={
                 **tags,
@@ -173,4 +177,6 @@ def lost_requests(session: Session) -> list[str]:
 def requested_keys(session: Session, run_id: str) -> frozenset[dg.AssetKey]:
     """The assets that a requested run makes."""
     run = session.instance.get_run_by_id(run_id)
-    return frozenset((run.asset_selection if run else None) or session.keys)
+    if run is None:
+        return frozenset()
+    return frozenset(run.asset_selection or keys_of(session.repository.get_job(run.job_name)))

@@ -22,13 +22,14 @@ from dagster._core.remote_origin import (
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from liminal_assets.cli.instance import open_command_instance
+from liminal_assets.cli.output import label_of
 from liminal_assets.errors import StepError
 from liminal_assets.factories.build import build_definitions
 from liminal_assets.factories.pipelines import dagster_name
 from liminal_assets.language.diagnostics import did_you_mean
 from liminal_assets.language.loading import Project
 
-__all__ = ["CODE_LOCATION", "Session", "label_of", "open_session", "quiet_warnings"]
+__all__ = ["CODE_LOCATION", "Session", "open_session", "quiet_warnings"]
 
 CODE_LOCATION = "liminal_assets.definitions"
 """The module of the code location and, as in ``workspace.yaml``, its name."""
@@ -131,11 +132,6 @@ class Session:
         if not keys:
             raise click.UsageError(f"--select {selection!r} selects nothing")
         return keys
-
-
-def label_of(key: dg.AssetKey) -> str:
-    """How people name an asset within its project: a block, or a task as ``pipeline/task``."""
-    return "/".join(key.path[1:]) or key.path[0]
 
 
 _BARE = re.compile(r"""(?<![\w:"'/*.-])[A-Za-z][\w-]*(?:/[\w-]+)*(?![\w:"'/*(.-])""")

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from liminal_assets.cli.options import as_json, open_project, project_options
+from liminal_assets.cli.options import as_json, open_projects, project_options
 from liminal_assets.cli.output import print_json, print_table, say
 from liminal_assets.language.deployments import Deployment, Serve
+from liminal_assets.language.loading import Project
 from liminal_assets.language.monitors import Monitor
 
 if TYPE_CHECKING:
@@ -32,17 +33,38 @@ _PATIENCE = 1.0
 @project_options
 @as_json
 def command(project: Path, env: str | None, as_json: bool) -> None:
-    """Show each deployment: version in use, traffic, health, last refresh, drift."""
-    checked = open_project(project, env)
+    """Show each deployment (version in use, traffic, health, last refresh, drift) and each
+    pipeline (last run, next run)."""
     from liminal_assets.cli.session import open_session
 
-    with open_session(checked) as session:
-        rows = [_status(session, deployment) for deployment in checked.spec.deployments]
+    every: list[dict[str, Any]] = []
+    for checked in open_projects(project, env):
+        with open_session(checked) as session:
+            rows = [_status(session, deployment) for deployment in checked.spec.deployments]
+            pipelines = _pipelines(session)
+        every += [*rows, *pipelines]
+        if not as_json:
+            _print(checked, rows, pipelines)
     if as_json:
-        print_json(rows)
+        print_json(every)
+
+
+def _pipelines(session: Session) -> list[dict[str, Any]]:
+    if session.project.workflow is None:
+        return []
+    from liminal_assets.cli.pipeline_status import pipeline_rows
+
+    return list(pipeline_rows(session))
+
+
+def _print(project: Project, rows: list[dict[str, Any]], pipelines: list[dict[str, Any]]) -> None:
+    if pipelines:
+        from liminal_assets.cli.pipeline_status import print_pipelines
+
+        print_pipelines(pipelines)
     elif not rows:
-        say(f"{checked.name} has no deployments")
-    else:
+        say(f"{project.name} has no deployments")
+    if rows:
         print_table(
             ["deployment", "model", "version", "traffic", "health", "refreshed", "monitors"],
             [

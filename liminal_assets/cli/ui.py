@@ -10,11 +10,11 @@ from types import FrameType
 
 import click
 
-from liminal_assets.cli.options import project_file, project_options
+from liminal_assets.cli.options import open_projects, project_options
 from liminal_assets.cli.output import say
 from liminal_assets.cli.servers import check_free, dagster_server, mlflow_server
 from liminal_assets.execution.programs import died, started, wait_until_ready
-from liminal_assets.language.loading import Project, find_projects, load_project
+from liminal_assets.language.loading import Project, find_projects, own_file
 
 __all__ = ["command"]
 
@@ -35,13 +35,14 @@ def command(project: Path, env: str | None, port: int, mlflow_port: int) -> int:
     """Start Dagster's UI and daemon (sensors and schedules on) and MLflow's UI.
 
     PATH may also be a folder of several projects. All see the same state as 'liminal run'. Ctrl-C
-    stops everything.
+    stops everything. Pipelines without a model have no use for MLflow's UI and start none.
     """
     projects = _projects(project, env)
     first = projects[0]
-    files = [project.file for project in projects]
-    servers = [dagster_server(files, first.home, port, env=env)]
-    if mlflow := mlflow_server(first, mlflow_port):
+    places = list(dict.fromkeys(project.place for project in projects))
+    servers = [dagster_server(places, first.home, port, env=env)]
+    tracked = any(project.workflow is None or project.spec.models for project in projects)
+    if tracked and (mlflow := mlflow_server(first, mlflow_port)):
         servers.append(mlflow)
     for server, option in zip(servers, ("--port", "--mlflow-port"), strict=False):
         check_free(server, option)
@@ -52,7 +53,7 @@ def command(project: Path, env: str | None, port: int, mlflow_port: int) -> int:
             for server, process in running:
                 wait_until_ready(server, process)
                 say(f"{server.name}: {server.url}", style="bold")
-            if len(servers) == 1:
+            if tracked and len(servers) == 1:
                 say(f"MLflow: {first.spec.storage.mlflow}", style="bold")
             say("Ctrl-C stops them")
             while True:
@@ -70,16 +71,16 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _projects(path: Path, env: str | None) -> list[Project]:
-    """The project at a folder, or all below it.
+    """The project at a path, or all below a folder that has none itself.
 
     Raises:
         InvalidProjectError: one of them is wrong, or there is none.
         click.UsageError: they don't share their state.
     """
-    below = list(find_projects(path)) if path.is_dir() else []
-    direct = {(path / name).resolve() for name in ("liminal.yml", "liminal.yaml")}
-    files = below if below and not direct & set(below) else [project_file(path)]
-    projects = [load_project(file, environment=env) for file in files]
+    from liminal_assets.apache.projects import load_projects
+
+    below = path.is_dir() and own_file(path) is None and any(find_projects(path))
+    projects = load_projects([path], environment=env) if below else open_projects(path, env)
     homes = {project.home for project in projects}
     if len(homes) > 1:
         raise click.UsageError(

@@ -43,8 +43,10 @@ def command(project: Path, env: str | None, as_json: bool) -> int:
         print_diagnostics(mistakes, err=False)
     elif found:
         blocks = len(list(found.spec.blocks))
-        say(f"{found.name}: {blocks} blocks, no mistakes", style="green")
-    return 2 if mistakes else 0
+        pipelines = len(found.workflow.pipelines) if found.workflow else 0
+        also = f", {pipelines} pipelines" if pipelines else ""
+        say(f"{found.name}: {blocks} blocks{also}, no mistakes", style="green")
+    return 2 if any(mistake.is_error for mistake in mistakes) else 0
 
 
 def find_mistakes(file: Path, env: str | None) -> tuple[Project | None, list[Diagnostic]]:
@@ -56,6 +58,11 @@ def find_mistakes(file: Path, env: str | None) -> tuple[Project | None, list[Dia
 
         places = {mistake.location for mistake in mistakes}
         mistakes |= {m for m in deep_mistakes(project) if m.location not in places}
+        if project.workflow is not None:
+            from liminal_assets.cli.apache import mistakes_of_workflow
+
+            found_in = mistakes_of_workflow(project.workflow)
+            mistakes |= {m for m in found_in if m.location not in places}
         if env is None:
             mistakes |= _mistakes_of_overlays(file, project)
     return project, sorted(mistakes)

@@ -11,7 +11,6 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 )
 
 from liminal_assets.apache.projects import projects_at
-from liminal_assets.apache.workflow import Pipeline
 from liminal_assets.execution.memory import collection_paused
 from liminal_assets.execution.steps import steps_executor
 from liminal_assets.factories.datasets import dataset_asset
@@ -20,7 +19,7 @@ from liminal_assets.factories.features import feature_asset
 from liminal_assets.factories.models import model_assets
 from liminal_assets.factories.monitors import monitor_asset
 from liminal_assets.factories.pipeline_schedules import once_sensor, pipeline_schedule
-from liminal_assets.factories.pipelines import pipeline_assets, pipeline_job
+from liminal_assets.factories.pipelines import pipeline_assets, pipeline_job, pipelines_of
 from liminal_assets.factories.schedules import schedule
 from liminal_assets.factories.sensors import (
     alert_sensor,
@@ -50,7 +49,9 @@ def build_definitions(project: Project | Path | str = ".") -> dg.Definitions:
 
 
 def _definitions(project: Project) -> dg.Definitions:
-    jobs = {pipeline.name: pipeline_job(pipeline, project=project) for pipeline in _run(project)}
+    jobs = {
+        pipeline.name: pipeline_job(pipeline, project=project) for pipeline in pipelines_of(project)
+    }
     return dg.Definitions(
         assets=list(_assets(project)),
         jobs=list(jobs.values()),
@@ -58,12 +59,6 @@ def _definitions(project: Project) -> dg.Definitions:
         schedules=list(_schedules(project, jobs)),
         executor=steps_executor,
     )
-
-
-def _run(project: Project) -> list[Pipeline]:
-    """The pipelines that there is something to run of."""
-    pipelines = project.workflow.pipelines.values() if project.workflow else ()
-    return [pipeline for pipeline in pipelines if pipeline.tasks]
 
 
 def _assets(project: Project) -> Iterator[dg.AssetsDefinition]:
@@ -78,20 +73,20 @@ def _assets(project: Project) -> Iterator[dg.AssetsDefinition]:
         yield from deployment_assets(deployment, project=project)
     for monitor in spec.monitors:
         yield monitor_asset(monitor, project=project)
-    for pipeline in _run(project):
+    for pipeline in pipelines_of(project):
         yield from pipeline_assets(pipeline, project=project)
 
 
 def _schedules(project: Project, jobs: _Jobs) -> Iterator[dg.ScheduleDefinition]:
     for spec in project.spec.schedules:
         yield schedule(spec, project=project)
-    for pipeline in _run(project):
+    for pipeline in pipelines_of(project):
         if found := pipeline_schedule(pipeline, jobs[pipeline.name], project=project):
             yield found
 
 
 def _sensors(project: Project, jobs: _Jobs) -> Iterator[dg.SensorDefinition]:
-    for pipeline in _run(project):
+    for pipeline in pipelines_of(project):
         if found := once_sensor(pipeline, jobs[pipeline.name], project=project):
             yield found
     for monitor in project.spec.monitors:

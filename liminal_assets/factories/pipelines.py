@@ -31,7 +31,15 @@ from liminal_assets.language.base import is_owner
 from liminal_assets.language.loading import Project
 from liminal_assets.steps.report import Markdown
 
-__all__ = ["dagster_name", "job_name", "pipeline_assets", "pipeline_job", "run_tags"]
+__all__ = [
+    "dagster_name",
+    "job_name",
+    "pipeline_assets",
+    "pipeline_job",
+    "pipelines_of",
+    "run_tags",
+    "step_name",
+]
 
 _GRACE = 60
 """Seconds that a step has to end its task itself before Dagster ends the run."""
@@ -45,9 +53,20 @@ def dagster_name(text: str) -> str:
     return f"{name}_" if name in DISALLOWED_NAMES else name
 
 
+def pipelines_of(project: Project) -> list[Pipeline]:
+    """The pipelines of a project that there is something to run of."""
+    pipelines = project.workflow.pipelines.values() if project.workflow else ()
+    return [pipeline for pipeline in pipelines if pipeline.tasks]
+
+
 def job_name(pipeline: Pipeline) -> str:
     """What the job of a pipeline is called."""
     return dagster_name(pipeline.name)
+
+
+def step_name(project: Project, task: TaskSpec) -> str:
+    """What the step of a task is called."""
+    return dagster_name("__".join(task_key(project, task).path))
 
 
 def run_tags(project: Project, pipeline: Pipeline) -> dict[str, str]:
@@ -110,7 +129,6 @@ def _task_asset(
     task: TaskSpec,
     settings: PipelineSettings,
 ) -> dg.AssetsDefinition:
-    key = task_key(project, task)
     step = TaskStep(project, workflow, pipeline, task, settings)
 
     def compute(context):  # type: ignore[no-untyped-def]  # Dagster can't read our hints
@@ -119,7 +137,7 @@ def _task_asset(
 
     priority = {PRIORITY_TAG: str(settings.priority)} if settings.priority is not None else {}
     return dg.multi_asset(
-        name=dagster_name("__".join(key.path)),
+        name=step_name(project, task),
         specs=[_asset_spec(project, workflow, pipeline, task, settings)],
         retry_policy=_retry_policy(settings),
         pool=settings.pool,
