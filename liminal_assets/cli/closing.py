@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from liminal_assets.cli.output import duration, label_of, print_table, say
+from liminal_assets.factories.common import task_key
 from liminal_assets.language.models import Model
 
 if TYPE_CHECKING:
@@ -36,9 +37,20 @@ def closing_rows(session: Session, reports: Sequence[StepReport]) -> list[Row]:
     """A row per asset, in the order of the graph; those that the run left as they were are
     ``kept``, with their last values."""
     made = {key: report for report in reports for key in report.keys}
-    order = [key for key in session.graph.toposorted_asset_keys if key in session.keys]
+    order = _order(session)
     records = {r.asset_entry.asset_key: r for r in session.instance.get_asset_records(order)}
     return [_row(session, key, made.get(key), records.get(key)) for key in order]
+
+
+def _order(session: Session) -> list[dg.AssetKey]:
+    """The assets in the order of the graph; of pipelines alone, one pipeline after the other."""
+    order = [key for key in session.graph.toposorted_asset_keys if key in session.keys]
+    workflow = session.project.workflow
+    if workflow is None or session.project.blocks:
+        return order
+    tasks = [task for pipeline in workflow.pipelines.values() for task in pipeline.tasks]
+    place = {task_key(session.project, task): number for number, task in enumerate(tasks)}
+    return sorted(order, key=lambda key: place[key])
 
 
 def _row(session: Session, key: dg.AssetKey, report: StepReport | None, record: Any) -> Row:
