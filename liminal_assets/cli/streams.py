@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zlib
 
+import click
+
 from liminal_assets.cli.output import console, is_terminal
 
 __all__ = ["show_line"]
@@ -17,6 +19,8 @@ def show_line(name: str, line: str, *, style: str = "") -> None:
         from rich.text import Text
 
         own = _STYLES[zlib.crc32(name.encode()) % len(_STYLES)]
-        console().print(Text.assemble((name, own), " | ", (line, style)), soft_wrap=True)
+        said = Text.from_ansi(line, style=style)
+        console().print(Text.assemble((name, own), " | ", said), soft_wrap=True)
     else:
-        print(f"{name} | {line}", flush=True)
+        # servers colour their logs whoever reads them
+        print(f"{name} | {click.unstyle(line)}", flush=True)
