@@ -74,11 +74,12 @@ def mistakes_of_parts(found: Examination) -> Iterator[Diagnostic]:
 def mistakes_of_workflow(workflow: Workflow) -> Iterator[Diagnostic]:
     """The same for one file's sections."""
     from liminal_assets.apache.images.finding import image_mistakes
-    from liminal_assets.apache.services import check_service
     from liminal_assets.execution.plugins import plugin_mistakes
+    from liminal_assets.execution.services import service_mistakes
 
-    services = (check_service(item, workflow) for item in workflow.services.values())
-    yield from chain(plugin_mistakes(workflow), image_mistakes(workflow), *services)
+    yield from plugin_mistakes(workflow)
+    yield from image_mistakes(workflow)
+    yield from service_mistakes(workflow)
 
 
 def _no_environments(tree: Tree, env: str | None) -> Iterator[Diagnostic]:

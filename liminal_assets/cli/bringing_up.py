@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from liminal_assets.cli.output import say
 from liminal_assets.cli.projects import Deployed
 from liminal_assets.cli.servers import check_free, dagster_server, mlflow_server
 from liminal_assets.execution.programs import Program
@@ -49,9 +50,13 @@ def service_programs(projects: Sequence[Project], env: str | None) -> list[Progr
         elsewhere = deployed.get(str(project.place), {}).get("cluster")
         if project.workflow is not None and not elsewhere:
             servers = servers_of(project.workflow)
-            programs += [service_program(server, ports) for server in servers]
+            programs += [service_program(server, ports, note=_note) for server in servers]
         programs += _deployments(project, env)
     return programs
+
+
+def _note(line: str) -> None:
+    say(line, err=True)
 
 
 def _deployments(project: Project, env: str | None) -> Iterator[Program]:

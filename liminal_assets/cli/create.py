@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from liminal_assets.apache.volumes import local_folder
 from liminal_assets.cli.cluster import (
     apply_all,
     manifests_as_yaml,
@@ -17,6 +16,7 @@ from liminal_assets.cli.options import as_json, project_options
 from liminal_assets.cli.output import print_json, say
 from liminal_assets.cli.projects import open_workflows
 from liminal_assets.errors import StepError
+from liminal_assets.execution.mounts import volume_folder
 
 __all__ = ["command"]
 
@@ -39,9 +39,7 @@ def command(project: Path, env: str | None, namespace: str, dry_run: bool, as_js
     done = []
     for workflow in workflows:
         for volume in workflow.volumes.values():
-            folder = local_folder(volume, workflow)
-            if folder is None:
-                continue
+            folder = volume_folder(volume, workflow)
             change = "kept" if folder.is_dir() else "created"
             try:
                 folder.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import click
 
 from liminal_assets.apache.projects import projects_at
 from liminal_assets.apache.workflow import Workflow
+from liminal_assets.cli.apache import mistakes_of_workflow
 from liminal_assets.cli.cluster import (
     apply_all,
     manifests_as_yaml,
@@ -22,7 +23,7 @@ from liminal_assets.cli.options import as_json, project_options
 from liminal_assets.cli.output import print_json, say
 from liminal_assets.cli.projects import Deployed, workflows_of
 from liminal_assets.cli.stop import stop_all
-from liminal_assets.language.diagnostics import Diagnostic, InvalidProjectError
+from liminal_assets.language.diagnostics import InvalidProjectError
 
 __all__ = ["command"]
 
@@ -104,20 +105,11 @@ def _check(workflows: Sequence[Workflow]) -> None:
     Raises:
         InvalidProjectError: everything that is wrong.
     """
-    errors = [item for workflow in workflows for item in _mistakes(workflow) if item.is_error]
+    errors = [
+        item for workflow in workflows for item in mistakes_of_workflow(workflow) if item.is_error
+    ]
     if errors:
         raise InvalidProjectError(errors)
-
-
-def _mistakes(workflow: Workflow) -> Iterator[Diagnostic]:
-    from liminal_assets.apache.images.finding import image_mistakes
-    from liminal_assets.apache.services import check_service
-    from liminal_assets.execution.plugins import plugin_mistakes
-
-    yield from plugin_mistakes(workflow)
-    yield from image_mistakes(workflow)
-    for service in workflow.services.values():
-        yield from check_service(service, workflow)
 
 
 def _clean(home: Path) -> None:

@@ -78,7 +78,7 @@ def _home_file() -> dict[str, str]:
     return {name: value for name, equals, value in pairs if equals}
 
 
-def mounts_of(spec: TaskSpec) -> tuple[Mount, ...]:
+def mounts_of(spec: Item) -> tuple[Mount, ...]:
     """The volumes (``mounts``) and the secrets that a task's containers see."""
     return (
         *(
@@ -123,12 +123,17 @@ def check_container(spec: TaskSpec, workflow: Workflow) -> Iterator[Diagnostic]:
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         message = f"executors is how many workers run at once, not {workers!r}"
         yield Diagnostic(spec.locate("executors"), "invalid-value", message)
+    yield from check_mounts(spec, workflow)
+
+
+def check_mounts(spec: Item, workflow: Workflow) -> Iterator[Diagnostic]:
+    """What is wrong with ``mounts`` and ``secrets`` of a task or a service."""
     yield from _check_mounts(spec, "mounts", "volume", "path", workflow.volumes)
     yield from _check_mounts(spec, "secrets", "secret", "remote_path", workflow.secrets)
 
 
 def _check_mounts(
-    spec: TaskSpec, section: str, name_key: str, path_key: str, known: Mapping[str, Item]
+    spec: Item, section: str, name_key: str, path_key: str, known: Mapping[str, Item]
 ) -> Iterator[Diagnostic]:
     items: Iterable[Any] = spec.get(section, ())
     if not isinstance(items, LocatedList):

@@ -13,10 +13,10 @@ from liminal_assets.apache.services import Server, servers_of
 from liminal_assets.apache.volumes import local_folder
 from liminal_assets.apache.workflow import Item, Workflow
 from liminal_assets.errors import StepError
+from liminal_assets.execution.mounts import SECRET_KEY
 from liminal_assets.serving.endpoints import HEALTH, READY
 
 __all__ = [
-    "SECRET_KEY",
     "Manifest",
     "claim_name",
     "resource_name",
@@ -26,9 +26,6 @@ __all__ = [
 ]
 
 Manifest = dict[str, Any]
-
-SECRET_KEY = "credentials"  # noqa: S105  # the name of a key
-"""The key of a secret's one file, as Apache Liminal called it."""
 
 _PORT = 8080
 """Where our server listens in a pod: a user that isn't root may."""

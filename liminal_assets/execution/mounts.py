@@ -9,19 +9,20 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from liminal_assets.apache.workflow import Item, TaskSpec, Workflow
+from liminal_assets.apache.volumes import local_folder
+from liminal_assets.apache.workflow import Item, Workflow
 from liminal_assets.errors import StepError
 from liminal_assets.execution.namespaces import Bind
 from liminal_assets.execution.task import Mount
 from liminal_assets.language.diagnostics import did_you_mean
 
-__all__ = ["SECRET_KEY", "binds_of", "mount_trouble", "needed", "volume_folder"]
+__all__ = ["SECRET_KEY", "binds_of", "mount_trouble", "needed", "to_mount", "volume_folder"]
 
 SECRET_KEY = "credentials"  # noqa: S105  # the name of a file
 """What the file of a secret is called, as in the Kubernetes secrets that Apache Liminal made."""
 
 
-def binds_of(mounts: Sequence[Mount], spec: TaskSpec, workflow: Workflow) -> list[Bind]:
+def binds_of(mounts: Sequence[Mount], spec: Item, workflow: Workflow) -> list[Bind]:
     """What a task's mounts come to on this machine. Folders of volumes are made.
 
     Raises:
@@ -43,10 +44,8 @@ def volume_folder(volume: Item, workflow: Workflow) -> Path:
     A volume that only claims storage of a cluster has a folder of the project's state instead,
     the same one for all that claim it.
     """
-    local = volume.get("local", {})
-    path = local.get("path") if isinstance(local, dict) else None
-    if path:
-        return (workflow.root / Path(str(path)).expanduser()).resolve()
+    if folder := local_folder(volume, workflow):
+        return folder
     claim = str(volume.get("claim_name") or volume.name).replace("/", "_")
     return (workflow.state / "volumes" / claim).resolve()
 
@@ -62,6 +61,26 @@ def _is_there(bind: Bind) -> bool:
     with suppress(OSError):
         return Path(bind.target).samefile(bind.source)
     return False
+
+
+def to_mount(binds: Sequence[Bind], spec: Item) -> list[Bind]:
+    """The binds that take a mount.
+
+    Raises:
+        StepError: there are some, and nothing can be mounted here.
+    """
+    missing = needed(binds)
+    if missing and (trouble := mount_trouble()):
+        path = missing[0].target
+        where = "secrets" if missing[0].copies else "mounts"
+        raise StepError(
+            f"{path} can't be mounted for {spec.name!r} on this machine: {trouble}",
+            location=spec.locate(where, 0),
+            hint="as root, or where the system lets users make user namespaces, it can; so can "
+            f"docker and podman; or make {path} the folder itself (ln -s), then nothing needs "
+            "mounting",
+        )
+    return missing
 
 
 @cache
@@ -85,7 +104,7 @@ def mount_trouble() -> str | None:
     return said[-1].partition("NamespaceError: ")[2] or said[-1] if said else "it was killed"
 
 
-def _volume(mount: Mount, spec: TaskSpec, workflow: Workflow) -> Bind:
+def _volume(mount: Mount, spec: Item, workflow: Workflow) -> Bind:
     volume = workflow.volumes.get(mount.name)
     if volume is None:
         raise StepError(
@@ -108,7 +127,7 @@ def _volume(mount: Mount, spec: TaskSpec, workflow: Workflow) -> Bind:
     return Bind(mount.path, str(source), mount.read_only)
 
 
-def _secret(mount: Mount, spec: TaskSpec, workflow: Workflow) -> Bind:
+def _secret(mount: Mount, spec: Item, workflow: Workflow) -> Bind:
     secret = workflow.secrets.get(mount.name)
     if secret is None:
         raise StepError(
@@ -140,7 +159,7 @@ def _secret(mount: Mount, spec: TaskSpec, workflow: Workflow) -> Bind:
     return Bind(mount.path, str(file), read_only=True)
 
 
-def _below(folder: Path, sub_path: str | None, spec: TaskSpec) -> Path:
+def _below(folder: Path, sub_path: str | None, spec: Item) -> Path:
     if not sub_path:
         return folder
     source = (folder / str(sub_path)).resolve()

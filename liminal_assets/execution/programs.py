@@ -52,7 +52,9 @@ class Program:
     health: str = "/readyz"
     """The path that answers with success once it is ready."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables besides those of this process."""
+    """Variables besides those of this process, or all of them if it doesn't inherit."""
+    inherits: bool = True
+    """Whether it gets the variables of this process."""
     kind: str = "service"
     location: Location | None = None
     """Where it was asked for."""
@@ -75,7 +77,7 @@ def spawn(program: Program) -> subprocess.Popen[bytes]:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=program.folder,
-                env={**os.environ, **program.environment},
+                env={**(os.environ if program.inherits else {}), **program.environment},
                 start_new_session=True,
             )
     except OSError as error:

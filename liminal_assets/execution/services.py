@@ -4,65 +4,94 @@ from __future__ import annotations
 
 import json
 import socket
-import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
-from liminal_assets.apache.services import Server
+from liminal_assets.apache.services import Server, check_service
+from liminal_assets.apache.workflow import Workflow
 from liminal_assets.errors import StepError
+from liminal_assets.execution.containers import check_mounts, mounts_of
 from liminal_assets.execution.engines import RUNNERS, Engine, find_engine
+from liminal_assets.execution.mounted import mounted
+from liminal_assets.execution.mounts import SECRET_KEY, binds_of, to_mount
 from liminal_assets.execution.programs import Program
+from liminal_assets.execution.surroundings import base_environment, python_environment
+from liminal_assets.language.diagnostics import Diagnostic
+from liminal_assets.serving import endpoints
 from liminal_assets.serving.endpoints import READY
 from liminal_assets.serving.port import holder_of
 
-__all__ = ["Ports", "service_program"]
+__all__ = ["Ports", "service_mistakes", "service_program"]
 
 HOST = "127.0.0.1"
 _LOWEST, _MANY = 8100, 800
 """Where ports are taken from for services that ask for none."""
 
 
-def service_program(server: Server, ports: Ports) -> Program:
+def service_mistakes(workflow: Workflow) -> Iterator[Diagnostic]:
+    """What is wrong with the services of a project."""
+    for service in workflow.services.values():
+        yield from check_service(service, workflow)
+        yield from check_mounts(service, workflow)
+
+
+def service_program(
+    server: Server, ports: Ports, *, note: Callable[[str], None] = print
+) -> Program:
     """The program that a service is on this machine.
 
     Its functions behind our own server, in a process that imports them from the source folder;
     anything else in a container, where an engine is there.
 
+    Args:
+        note: takes what pip prints where the source asks for packages that aren't here.
+
     Raises:
         StepError: there is no source, no engine for a container, or the port is taken.
     """
-    port = ports.of(server)
-    log = server.workflow.state / "logs" / server.workflow.name / "services" / f"{server.name}.log"
-    if server.has_functions:
-        arguments, health = _functions(server, port), READY
-        folder, environment = server.source, {**server.environment, "PYTHONUNBUFFERED": "1"}
-    else:
-        arguments, health = _container(server, port), str(server.service.get("health", "/"))
-        folder, environment = server.workflow.root, {}
-    return Program(
-        name=f"{server.workflow.name}/{server.name}",
-        arguments=arguments,
-        folder=folder,
-        log=log,
+    port, workflow = ports.of(server), server.workflow
+    program = Program(
+        name=f"{workflow.name}/{server.name}",
+        arguments=(),
+        folder=workflow.root,
+        log=workflow.state / "logs" / workflow.name / "services" / f"{server.name}.log",
         url=f"http://{HOST}:{port}",
-        health=health,
-        environment=environment,
         location=server.service.locate(),
+    )
+    if not server.has_functions:
+        health = str(server.service.get("health", "/"))
+        return replace(program, arguments=_container(server, port), health=health)
+    source, service = server.source, server.service
+    programs = python_environment(server.image, source, workflow, log=note)
+    binds = to_mount(binds_of(mounts_of(service), service, workflow), service)
+    return replace(
+        program,
+        arguments=mounted(_functions(server, port, programs), binds),
+        folder=source,
+        health=READY,
+        environment={**base_environment(programs), **server.environment},
+        inherits=False,
     )
 
 
-def _functions(server: Server, port: int) -> list[str]:
+def _functions(server: Server, port: int, programs: Sequence[Path]) -> list[str]:
+    """The command that serves the functions: this module of ours by the Python that has what
+    they need."""
     folder = server.workflow.state / "services" / server.workflow.name
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / f"{server.name}.json"
-    endpoints = [endpoint.as_dict() for endpoint in server.endpoints]
-    said = {"name": server.name, "endpoints": endpoints, "server": server.settings}
+    paths = [endpoint.as_dict() for endpoint in server.endpoints]
+    said = {"name": server.name, "endpoints": paths, "server": server.settings}
     config.write_text(json.dumps(said, indent=2), encoding="utf-8")
-    module = "liminal_assets.serving.endpoints"
-    command = [sys.executable, "-m", module, "--config", str(config)]
-    return [*command, "--host", HOST, "--port", str(port)]
+    command = [str(programs[0] / "python"), endpoints.__file__, "--config", str(config)]
+    # the functions' own Python may lack the server: it finds ours last
+    found = find_spec("uvicorn")
+    packages = str(Path(str(found and found.origin)).parents[1])
+    return [*command, "--packages", packages, "--host", HOST, "--port", str(port)]
 
 
 def _container(server: Server, port: int) -> list[str]:
@@ -85,6 +114,15 @@ def _container(server: Server, port: int) -> list[str]:
         ) from None
     inside = server.port or 80
     command = [engine.program, "run", "--rm", "--init", f"--publish={HOST}:{port}:{inside}"]
+    for bind in binds_of(mounts_of(server.service), server.service, server.workflow):
+        if not bind.source:
+            raise StepError(
+                f"the secret at {bind.target} of the service {server.name} has no file name",
+                location=at,
+                hint=f"sub_path: {SECRET_KEY}",
+            )
+        mode = ":ro" if bind.read_only else ""
+        command.append(f"--volume={bind.source}:{bind.target}{mode}")
     for variable, value in server.environment.items():
         command += ["--env", f"{variable}={value}"]
     return [*command, name]

@@ -255,6 +255,7 @@ def main(arguments: List[str] | None = None) -> int:  # noqa: UP006
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("service.json"))
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=int(os.environ.get("PORT") or 80))
+    parser.add_argument("--packages", help="a folder in which uvicorn is looked for last")
     parser.add_argument("--check-health", action="store_true", help="ask one that runs")
     said = parser.parse_args(arguments)
     if said.check_health:
@@ -274,6 +275,8 @@ def main(arguments: List[str] | None = None) -> int:  # noqa: UP006
         _log.error("the endpoints can't be imported from %s", Path.cwd())
         traceback.print_exc(file=sys.stdout)
         return 1
+    if said.packages:
+        sys.path.append(said.packages)
     return _serve(EndpointApp(endpoints, **config.get("server", {})), said.host, said.port)
 
 

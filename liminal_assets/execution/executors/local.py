@@ -23,7 +23,7 @@ from liminal_assets.execution.engine_containers import (
 from liminal_assets.execution.engines import Engine
 from liminal_assets.execution.executors.airflow import AirflowExecutor, out_of_time
 from liminal_assets.execution.logs import TaskLog
-from liminal_assets.execution.mounts import binds_of, mount_trouble, needed
+from liminal_assets.execution.mounts import binds_of, to_mount
 from liminal_assets.execution.namespaces import Bind
 from liminal_assets.execution.processes import Ending, Order, run_together
 from liminal_assets.execution.surroundings import base_environment, python_environment
@@ -105,7 +105,7 @@ class LocalExecutor(Executor):
             output.note(f"runs the image {container.image} by {engine.name}")
             return [_in_engine(engine, spec, container, binds, run, index) for index in workers]
         folder = self._folder(container, image, spec)
-        binds = _to_mount(binds, spec)
+        binds = to_mount(binds, spec)
         programs = python_environment(
             image, folder, self.workflow, log=output.note, deadline=run.deadline
         )
@@ -187,26 +187,6 @@ class _Output:
         if self.log.trouble:
             self.run.log(f"{self.log.path} doesn't hold all of the output: {self.log.trouble}")
         self.run.results["log"] = str(self.log.path)
-
-
-def _to_mount(binds: Sequence[Bind], spec: TaskSpec) -> list[Bind]:
-    """The binds that take a mount.
-
-    Raises:
-        StepError: there are some, and nothing can be mounted here.
-    """
-    missing = needed(binds)
-    if missing and (trouble := mount_trouble()):
-        path = missing[0].target
-        where = "secrets" if missing[0].copies else "mounts"
-        raise StepError(
-            f"{path} can't be mounted for the task {spec.name!r} on this machine: {trouble}",
-            location=spec.locate(where, 0),
-            hint="as root, or where the system lets users make user namespaces, it can; so can "
-            f"docker and podman; or make {path} the folder itself (ln -s), then nothing needs "
-            "mounting",
-        )
-    return missing
 
 
 def _check_built(engine: Engine, name: str, image: Image | None, spec: TaskSpec) -> None:

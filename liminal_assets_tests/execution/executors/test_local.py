@@ -257,11 +257,11 @@ def test_the_folder_of_a_volume_is_made(tmp_path: Path) -> None:
 def test_where_nothing_can_be_mounted_it_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "mount_trouble", lambda: "Operation not permitted")
+    monkeypatch.setattr(mounts, "mount_trouble", lambda: "Operation not permitted")
     keys = task("true", "mounts: [{volume: data, path: /liminal-test}]")
     error = failure(tmp_path, keys, IMAGE + VOLUMES)
     assert error.message == (
-        "/liminal-test can't be mounted for the task 't' on this machine: Operation not permitted"
+        "/liminal-test can't be mounted for 't' on this machine: Operation not permitted"
     )
     assert "ln -s" in (error.hint or "")
 
@@ -269,7 +269,7 @@ def test_where_nothing_can_be_mounted_it_says_what_to_do(
 def test_a_path_that_is_the_volume_already_needs_no_mount(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "mount_trouble", lambda: "Operation not permitted")
+    monkeypatch.setattr(mounts, "mount_trouble", lambda: "Operation not permitted")
     (tmp_path / "link").symlink_to(tmp_path / "data")
     keys = task("echo y > out", f"mounts: [{{volume: data, path: {tmp_path}/link}}]")
     keys = keys.replace("> out", f"> {tmp_path}/link/out")
