@@ -58,10 +58,11 @@ def run_of(
         seconds: until its deadline.
         more: other fields of :class:`TaskRun`.
     """
-    log = [] if lines is None else lines
+    heard: list[str] = [] if lines is None else lines
+    log = more.pop("log", heard.append)
     deadline = None if seconds is None else time.monotonic() + seconds
     pipeline = next(iter(workflow.pipelines.values()), None)
-    return TaskRun(workflow, pipeline, RUN_ID, log.append, deadline, **more)  # type: ignore[arg-type]
+    return TaskRun(workflow, pipeline, RUN_ID, log, deadline, **more)  # type: ignore[arg-type]
 
 
 def found(diagnostics: Any) -> Sequence[tuple[int, str]]:

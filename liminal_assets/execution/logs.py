@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 from liminal_assets.apache.workflow import TaskSpec, Workflow
+from liminal_assets.execution.task import TaskRun
 
-__all__ = ["TaskLog", "log_file"]
+__all__ = ["TaskLog", "TaskOutput", "log_file"]
 
+_LAST = 15
+"""Lines of output that are shown when a task fails."""
+_MOST_LINES = 5_000
+"""Lines that go into the log of the run: each is a row of Dagster's database."""
 _ODD = re.compile(r"[^\w.+@ -]")
 
 
@@ -60,3 +67,36 @@ class TaskLog:
             yield
         except OSError as error:
             self.trouble = self.trouble or error.strerror or str(error)
+
+
+@dataclass
+class TaskOutput:
+    """Lines of a task on their way to its file and to the log of the run."""
+
+    log: TaskLog
+    run: TaskRun
+    workers: int
+    told: int = 0
+    last: dict[int, deque[str]] = field(default_factory=dict)
+
+    def hear(self, index: int, line: str) -> None:
+        """Takes a line of a worker."""
+        self.last.setdefault(index, deque(maxlen=_LAST)).append(line)
+        line = f"[{index}] {line}" if self.workers > 1 else line
+        self.log.add(line)
+        self.told += 1
+        if self.told <= _MOST_LINES:
+            self.run.log(line)
+        elif self.told == _MOST_LINES + 1:
+            self.run.log(f"… all further lines are in {self.log.path}")
+
+    def note(self, line: str) -> None:
+        """Takes a line of ours."""
+        self.log.add(line)
+        self.run.log(line)
+
+    def close(self) -> None:
+        """Tells where the output is, and what it lacks."""
+        if self.log.trouble:
+            self.run.log(f"{self.log.path} doesn't hold all of the output: {self.log.trouble}")
+        self.run.results["log"] = str(self.log.path)

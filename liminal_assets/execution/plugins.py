@@ -122,7 +122,7 @@ def executor_spec(task: Task, workflow: Workflow) -> tuple[ExecutorSpec, str | N
         clusters = (item for item in workflow.executors.values() if item.type == "kubernetes")
         spec = next(clusters, None) or _default_spec("kubernetes", task.spec.locate())
     spec = _present(spec)
-    if spec.type == "kubernetes" and not forced and not cluster_configured():
+    if spec.type == "kubernetes" and not forced and not cluster_configured(spec):
         return spec, f"no cluster is configured here for the executor {spec.name!r}"
     return spec, None
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from liminal_assets.errors import StepError
+from liminal_assets.execution.clusters import api_client, refusal
 from liminal_assets.execution.manifests import Manifest
 
 __all__ = ["Change", "apply", "delete"]
@@ -69,7 +69,7 @@ class _Calls:
         from kubernetes import client
 
         group, self._suffix = _KINDS[manifest["kind"]]
-        self._api = getattr(client, group)(_client())
+        self._api = getattr(client, group)(api_client())
         self._manifest = manifest
         metadata = manifest["metadata"]
         namespaced = self._suffix.startswith("namespaced_")
@@ -112,25 +112,6 @@ class _Calls:
         return found
 
 
-def _client() -> Any:
-    from kubernetes import client, config
-
-    try:
-        if os.environ.get("KUBERNETES_SERVICE_HOST"):
-            config.load_incluster_config()
-            return client.ApiClient()
-        configuration = client.Configuration()
-        config.load_kube_config(client_configuration=configuration)
-    except config.ConfigException as error:
-        raise StepError(
-            f"the configuration of the cluster can't be used: {error}",
-            hint="KUBECONFIG or ~/.kube/config; 'kubectl config view' shows it",
-        ) from None
-    # a cluster that is away is told at once, not after three times the time-out
-    configuration.retries = 0
-    return client.ApiClient(configuration)
-
-
 @contextmanager
 def _told(manifest: Manifest) -> Iterator[None]:
     """What the cluster says, in one sentence."""
@@ -141,7 +122,7 @@ def _told(manifest: Manifest) -> Iterator[None]:
     try:
         yield
     except ApiException as error:
-        said = _message(error)
+        said = refusal(error)
         raise StepError(f"the cluster refuses the {what}: {error.status} {said}") from None
     except HTTPError as error:
         raise StepError(
@@ -149,12 +130,3 @@ def _told(manifest: Manifest) -> Iterator[None]:
             hint="'kubectl cluster-info' asks it; LIMINAL_EXECUTOR=local does without",
             transient=True,
         ) from None
-
-
-def _message(error: Any) -> str:
-    import json
-
-    try:
-        return str(json.loads(error.body)["message"])
-    except (ValueError, KeyError, TypeError):
-        return str(error.reason)

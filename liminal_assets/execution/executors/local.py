@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from liminal_assets.apache.workflow import ExecutorSpec, Image, TaskSpec, Workflow
@@ -22,7 +21,7 @@ from liminal_assets.execution.engine_containers import (
 )
 from liminal_assets.execution.engines import Engine
 from liminal_assets.execution.executors.airflow import AirflowExecutor, out_of_time
-from liminal_assets.execution.logs import TaskLog
+from liminal_assets.execution.logs import TaskLog, TaskOutput
 from liminal_assets.execution.mounts import binds_of, to_mount
 from liminal_assets.execution.namespaces import Bind
 from liminal_assets.execution.processes import Ending, Order, run_together
@@ -39,10 +38,6 @@ from liminal_assets.language.diagnostics import Diagnostic, did_you_mean
 
 __all__ = ["LocalExecutor"]
 
-_LAST = 15
-"""Lines of output that are shown when a task fails."""
-_MOST_LINES = 5_000
-"""Lines that go into the log of the run: each is a row of Dagster's database."""
 _KIND = "local"
 
 
@@ -76,13 +71,13 @@ class LocalExecutor(Executor):
         if self.because:
             run.log(f"runs on this machine: {self.because}")
         with TaskLog(task.spec, self.workflow, run.run_id) as log:
-            output = _Output(log, run, workers=1)
+            output = TaskOutput(log, run, workers=1)
             try:
                 self._run(task, run, output)
             finally:
                 output.close()
 
-    def _run(self, task: ContainerTask, run: TaskRun, output: _Output) -> None:
+    def _run(self, task: ContainerTask, run: TaskRun, output: TaskOutput) -> None:
         container = task.container(run)
         output.workers = container.workers
         orders = self._orders(task.spec, container, run, output)
@@ -94,7 +89,7 @@ class LocalExecutor(Executor):
             raise out_of_time(run, task)
 
     def _orders(
-        self, spec: TaskSpec, container: Container, run: TaskRun, output: _Output
+        self, spec: TaskSpec, container: Container, run: TaskRun, output: TaskOutput
     ) -> list[Order]:
         image = self.workflow.images.get(container.image)
         engine = self._engine(container)
@@ -156,39 +151,6 @@ class LocalExecutor(Executor):
         return folder
 
 
-@dataclass
-class _Output:
-    """Lines of a task on their way to its file and to the log of the run."""
-
-    log: TaskLog
-    run: TaskRun
-    workers: int
-    told: int = 0
-    last: dict[int, deque[str]] = field(default_factory=dict)
-
-    def hear(self, index: int, line: str) -> None:
-        """Takes a line of a worker."""
-        self.last.setdefault(index, deque(maxlen=_LAST)).append(line)
-        line = f"[{index}] {line}" if self.workers > 1 else line
-        self.log.add(line)
-        self.told += 1
-        if self.told <= _MOST_LINES:
-            self.run.log(line)
-        elif self.told == _MOST_LINES + 1:
-            self.run.log(f"… all further lines are in {self.log.path}")
-
-    def note(self, line: str) -> None:
-        """Takes a line of ours."""
-        self.log.add(line)
-        self.run.log(line)
-
-    def close(self) -> None:
-        """Tells where the output is, and what it lacks."""
-        if self.log.trouble:
-            self.run.log(f"{self.log.path} doesn't hold all of the output: {self.log.trouble}")
-        self.run.results["log"] = str(self.log.path)
-
-
 def _check_built(engine: Engine, name: str, image: Image | None, spec: TaskSpec) -> None:
     """Images of the project must have been built; others are pulled."""
     if image is not None and image.get("source") and not has_image(engine, name):
@@ -219,7 +181,7 @@ def _in_engine(
 
 
 def _failed(
-    spec: TaskSpec, ending: Ending, index: int, container: Container, output: _Output
+    spec: TaskSpec, ending: Ending, index: int, container: Container, output: TaskOutput
 ) -> StepError:
     who = f"the task {spec.name!r}"
     if container.workers > 1:

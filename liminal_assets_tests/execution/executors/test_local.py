@@ -12,7 +12,7 @@ from zipfile import ZipFile
 import pytest
 
 from liminal_assets.errors import StepError
-from liminal_assets.execution import engine_containers, mounts
+from liminal_assets.execution import engine_containers, logs, mounts
 from liminal_assets.execution.executors import local
 from liminal_assets.execution.executors.local import LocalExecutor
 from liminal_assets.execution.namespaces import Bind
@@ -201,7 +201,7 @@ def test_a_worker_that_fails_ends_the_others_and_is_named(tmp_path: Path) -> Non
 def test_the_log_of_the_run_gets_so_many_lines_and_the_file_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "_MOST_LINES", 3)
+    monkeypatch.setattr(logs, "_MOST_LINES", 3)
     lines = outcome(tmp_path, task("seq 10"))
     file = next((tmp_path / ".liminal" / "logs").rglob("*.log"))
     assert lines == ["1", "2", "3", f"… all further lines are in {file}"]
