@@ -13,7 +13,6 @@ import pytest
 
 from liminal_assets.errors import StepError
 from liminal_assets.execution import engine_containers, logs, mounts
-from liminal_assets.execution.executors import local
 from liminal_assets.execution.executors.local import LocalExecutor
 from liminal_assets.execution.namespaces import Bind
 from liminal_assets.execution.plugins import executor_of, run_task
