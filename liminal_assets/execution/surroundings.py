@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -29,6 +30,11 @@ _KEPT = re.compile(
 _PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _FILE = "requirements.txt"
 _DONE = ".complete"
+_FAILED = ".failed"
+_OURSELVES = "apache-liminal"
+"""Images of Apache Liminal's examples name it; no task imports it."""
+_AGAIN = 86_400
+"""Seconds before requirements that couldn't be installed are tried again."""
 _LAST = 15
 """Lines of pip's output that are shown when it fails."""
 
@@ -57,6 +63,8 @@ def python_environment(
 
     They are those of the interpreter that runs us where this has all of ``requirements.txt``, else
     of a virtual environment below the state folder: one for each content of the file, made once.
+    Where that can't be made, since old versions don't exist for this Python, and the interpreter
+    has other versions of all that is missing, the log says so and those are used.
 
     Args:
         image: for its ``pip_conf``.
@@ -77,10 +85,39 @@ def python_environment(
     with file_lock(folder.with_suffix(".lock")):
         if not (folder / _DONE).exists():
             log(f"{file} asks for {', '.join(unmet[:5])}{' …' if len(unmet) > 5 else ''}")
+            others = _other_versions(unmet)
+            if others and _failed_lately(folder):
+                log(f"they can't be installed here; the task runs with {', '.join(others)}")
+                return _own_programs(workflow)
             log(f"makes a virtual environment for it, once: {folder}")
-            _make(folder, file, settings, image, log, deadline)
+            try:
+                _make(folder, file, settings, image, log, deadline)
+            except StepError:
+                if not others or (deadline is not None and time.monotonic() >= deadline):
+                    raise
+                folder.with_suffix(_FAILED).touch()
+                log(f"they can't be installed here; the task runs with {', '.join(others)}")
+                return _own_programs(workflow)
             (folder / _DONE).touch()
     return [folder / "bin"]
+
+
+def _failed_lately(folder: Path) -> bool:
+    """Whether an environment was tried in vain not long ago."""
+    mark = folder.with_suffix(_FAILED)
+    return mark.exists() and time.time() - mark.stat().st_mtime < _AGAIN
+
+
+def _other_versions(unmet: Sequence[str]) -> list[str]:
+    """What the interpreter has in the place of each requirement; nothing if it lacks one."""
+    found = []
+    for line in unmet:
+        try:
+            name = Requirement(line).name
+            found.append(f"{name} {version(name)}")
+        except (InvalidRequirement, PackageNotFoundError):
+            return []
+    return found
 
 
 def unmet_requirements(file: Path) -> list[str]:
@@ -103,8 +140,26 @@ def _lines(file: Path) -> Iterator[str]:
             yield from _lines(included)
         elif words[0].startswith(("-e", "--editable")):
             yield " ".join(words)
-        elif not words[0].startswith("-"):
+        elif not words[0].startswith("-") and not _is_ourselves(line):
             yield re.split(r"\s--", " ".join(words))[0]
+
+
+def _is_ourselves(line: str) -> bool:
+    return re.match(rf"\s*{_OURSELVES}(?![\w.-])", line.replace("_", "-"), re.I) is not None
+
+
+def _to_install(file: Path, folder: Path) -> Path:
+    """A requirements file without Apache Liminal itself, which no longer installs."""
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    kept = [line for line in lines if not _is_ourselves(line)]
+    if kept == lines:
+        return file
+    beside = re.compile(r"^\s*(-r|-c|--requirement|--constraint)[= ]?\s*(?=[^/\s])(?!\w+:)")
+    new = folder.with_suffix(".txt")
+    here = [beside.sub(lambda match: f"{match[1]} {file.parent}/", line) for line in kept]
+    new.parent.mkdir(parents=True, exist_ok=True)
+    new.write_text("".join(f"{line}\n" for line in here), encoding="utf-8")
+    return new
 
 
 def _is_met(line: str, extra: str = "") -> bool:
@@ -151,7 +206,8 @@ def _make(
     if settings:
         environment["PIP_CONFIG_FILE"] = str(settings)
     python = str(folder / "bin" / "python")
-    pip = ["-m", "pip", "--disable-pip-version-check", "--no-input", "install", "-r", str(file)]
+    pip = ["-m", "pip", "--disable-pip-version-check", "--no-input", "install", "-r"]
+    pip.append(str(_to_install(file, folder)))
     for arguments in (
         [sys.executable, "-m", "venv", "--clear", str(folder)],
         [python, *pip],

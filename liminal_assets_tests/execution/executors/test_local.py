@@ -308,6 +308,20 @@ def test_requirements_that_are_met_cost_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / ".liminal" / "environments").exists()
 
 
+@pytest.mark.slow
+def test_versions_that_do_not_install_give_way_to_those_that_are_here(tmp_path: Path) -> None:
+    (tmp_path / "src" / "requirements.txt").write_text("--no-index\npytest==0.0.1\n")
+    first, second = (outcome(tmp_path, task("echo ran")) for _ in range(2))
+    instead = f"they can't be installed here; the task runs with pytest {pytest.__version__}"
+    assert first[-2:] == [instead, "ran"]
+    assert second[1:] == [instead, "ran"]  # pip isn't asked again
+
+
+def test_apache_liminal_itself_is_not_installed(tmp_path: Path) -> None:
+    (tmp_path / "src" / "requirements.txt").write_text("apache-liminal==0.0.2\npandas\n")
+    assert outcome(tmp_path, task("echo ok")) == ["ok"]
+
+
 ENGINE = """#!/bin/bash
 # A container engine at the edge of the machine: runs the command here and tells what it was asked.
 echo "$@" >> {folder}/asked
