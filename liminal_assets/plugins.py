@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Workflow,
     )
     from liminal_assets.errors import StepError
+    from liminal_assets.execution.executors.local import LocalExecutor
     from liminal_assets.execution.task import (
         Container,
         ContainerTask,
@@ -41,6 +42,7 @@ __all__ = [
     "Image",
     "ImageBuilder",
     "InProcessTask",
+    "LocalExecutor",
     "Mount",
     "Pipeline",
     "Service",
@@ -57,6 +59,7 @@ _HOMES = {
     "ExecutorSpec": "apache.workflow",
     "Image": "apache.workflow",
     "ImageBuilder": "apache.images.builder",
+    "LocalExecutor": "execution.executors.local",
     "Pipeline": "apache.workflow",
     "Service": "apache.workflow",
     "StepError": "errors",

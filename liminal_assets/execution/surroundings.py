@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import platform
 import re
+import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -206,11 +208,13 @@ def _make(
     if settings:
         environment["PIP_CONFIG_FILE"] = str(settings)
     python = str(folder / "bin" / "python")
-    pip = ["-m", "pip", "--disable-pip-version-check", "--no-input", "install", "-r"]
-    pip.append(str(_to_install(file, folder)))
+    options = ["--disable-pip-version-check", "--no-input"]
+    lacks_pip = importlib.util.find_spec("pip") is None
+    venv = [sys.executable, "-m", "venv", "--clear", str(folder)]
+    pip = [python, "-m", "pip"] if lacks_pip else [sys.executable, "-m", "pip", "--python", python]
     for arguments in (
-        [sys.executable, "-m", "venv", "--clear", str(folder)],
-        [python, *pip],
+        venv if lacks_pip else [*venv, "--without-pip"],
+        [*pip, *options, "install", "-r", str(_to_install(file, folder))],
     ):
         said: list[str] = []
 
@@ -230,24 +234,28 @@ def _make(
                 hint="a pip.conf in 'pip_conf' of the image may name another index",
                 transient=True,
             )
+    if not (folder / "bin" / "pip").exists():
+        _write_script(folder / "bin" / "pip", " ".join(map(shlex.quote, pip)))
 
 
 def _own_programs(workflow: Workflow) -> Sequence[Path]:
     """The folders of our own interpreter, with what a container has and it may lack: ``python``
     and ``pip``."""
     own = Path(sys.executable).parent
-    scripts: Mapping[str, str] = {
-        "python": f'exec "{sys.executable}" "$@"',
-        "python3": f'exec "{sys.executable}" "$@"',
-        "pip": f'exec "{sys.executable}" -m pip "$@"',
-    }
+    python = shlex.quote(sys.executable)
+    scripts = {"python": python, "python3": python, "pip": f"{python} -m pip"}
     if all((own / name).exists() for name in scripts):
         return [own]
     folder = workflow.state / "environments" / "programs"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, line in scripts.items():
-        made = folder / f".{name}-{os.getpid()}"
-        made.write_text(f"#!/bin/sh\n{line}\n")
-        made.chmod(0o755)
-        made.replace(folder / name)
+    for name, command in scripts.items():
+        _write_script(folder / name, command)
     return [folder, own]
+
+
+def _write_script(file: Path, command: str) -> None:
+    """A program that is another command, with its arguments."""
+    made = file.with_name(f".{file.name}-{os.getpid()}")
+    made.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    made.chmod(0o755)
+    made.replace(file)

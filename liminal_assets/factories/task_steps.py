@@ -38,8 +38,9 @@ PIPELINE_TAG = "liminal/pipeline"
 _LOGGED_LINES = 1000
 """Lines of a task that go to Dagster's event log; all of them go to the step's output."""
 _LAST_LINES = 30
-_PATIENCE = 1.0
-"""Seconds after the deadline in which an executor may end its task itself."""
+_PATIENCE = 15.0
+"""Seconds after the deadline in which an executor may end its task itself: processes get 10 to
+end gently."""
 _PAUSE = 5.0
 """Seconds between two looks at a run that is waited for."""
 
