@@ -6,6 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
+_PROFILE = """
+[profile team]
+region = eu-west-1
+aws_access_key_id = testing
+aws_secret_access_key = testing
+"""
+
 
 @pytest.fixture
 def aws(
@@ -15,7 +22,7 @@ def aws(
     from moto import mock_aws
 
     home = tmp_path_factory.mktemp("aws")
-    (home / "config").write_text("[profile team]\nregion = eu-west-1\n", encoding="utf-8")
+    (home / "config").write_text(_PROFILE, encoding="utf-8")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(home / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "credentials"))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
