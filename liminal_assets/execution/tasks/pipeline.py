@@ -29,7 +29,7 @@ class PipelineTask(InProcessTask):
     @classmethod
     def check(cls, spec: TaskSpec, workflow: Workflow) -> Iterable[Diagnostic]:
         name = spec.get(_KIND)
-        if name is None:
+        if not name:
             message = "the task names no pipeline to run"
             yield Diagnostic(spec.locate("type"), "missing-key", message, _HINT)
         elif (named := workflow.pipelines.get(str(name))) is None:
