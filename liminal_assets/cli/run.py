@@ -78,7 +78,8 @@ def command(
     range is named. A model learns from the partitions up to the end of the range. Steps that fail
     leave earlier results as they are, and running again continues.
 
-    Of a folder of several of Apache Liminal's files it runs all, one after the other.
+    Of a folder of several of Apache Liminal's files it runs all, one after the other. While another
+    'liminal run' works on the same state, it waits.
 
     Exit code 1 if a step, a task or a blocking check fails.
     """
@@ -130,10 +131,10 @@ def _run(
     project: Project, asked: _Asked, executor: str, documents: list[dict[str, Any]] | None
 ) -> int:
     """Runs what was asked for of one project; its exit code."""
-    from liminal_assets.cli.processes import close_dead_runs
+    from liminal_assets.cli.processes import alone, close_dead_runs
     from liminal_assets.cli.session import open_session
 
-    with open_session(project) as session:
+    with alone(project.state), open_session(project) as session:
         close_dead_runs(session.instance)
         work = _Work(session, executor, silent=documents is not None)
         if asked.pipeline is not None:

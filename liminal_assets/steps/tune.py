@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from liminal_assets.errors import StepError
@@ -114,7 +115,9 @@ def search(
     said = _tune_of(model)
     direction = said.direction or metric.direction
     name = study_name(project, model, data_version)
-    with _quiet(), _storage(project) as storage:
+    # two that train the model on these rows at once would write each other's trials
+    lock = _folder(project) / f"{name}.lock"
+    with _quiet(), file_lock(lock), _storage(project) as storage:
         study = optuna.create_study(
             study_name=name,
             storage=storage,
@@ -294,7 +297,7 @@ def _storage(project: Project) -> Iterator[BaseStorage]:
     from sqlalchemy.exc import SQLAlchemyError
 
     chosen = project.spec.storage.tuning
-    path = project.state / "optuna" / "studies.db"
+    path = _folder(project) / "studies.db"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with file_lock(path.with_suffix(".lock")):
@@ -310,6 +313,10 @@ def _storage(project: Project) -> Iterator[BaseStorage]:
             f"cannot use the database of searches: {str(error).splitlines()[0]}",
             hint="'storage: tuning:' names another one",
         ) from error
+
+
+def _folder(project: Project) -> Path:
+    return project.state / "optuna"
 
 
 @contextmanager

@@ -243,17 +243,22 @@ def fetch(context):
 """
 
 
-def started(folder: Path) -> subprocess.Popen[str]:
-    """A run that hangs in its first step."""
-    (folder / "rows.py").write_text(SLOW)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "liminal_assets.cli.main", "run", "--partition", "2013-01"],
+def command(*arguments: str, folder: Path) -> subprocess.Popen[str]:
+    """The command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "liminal_assets.cli.main", *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def started(folder: Path) -> subprocess.Popen[str]:
+    """A run that hangs in its first step."""
+    (folder / "rows.py").write_text(SLOW)
+    process = command("run", "--partition", "2013-01", folder=folder)
     deadline = time.monotonic() + 60
     while not (folder / "started-2013-01").exists():
         assert process.poll() is None
@@ -278,6 +283,23 @@ def test_a_killed_run_is_marked_as_failed_at_the_next_start_which_succeeds(
         (dead,) = instance.get_runs(RunsFilter(run_ids=[run.run_id]))
     assert dead.status == DagsterRunStatus.FAILURE
     assert dead.tags[DIED_TAG] == "true"
+
+
+@pytest.mark.slow
+def test_a_run_waits_for_one_that_works_on_the_same_state(liminal: Liminal, shop: Path) -> None:
+    # such as one that outlived the shell above it, which was killed
+    first = started(shop)
+    second = command("run", "--changed", "--partition", "2013-01", folder=shop)
+    assert second.stderr
+    told = second.stderr.readline()
+    assert "waiting for its end" in told
+    assert first.poll() is None
+    (shop / "rows.py").write_text(ROWS)
+    first.kill()
+    out, _ = second.communicate(timeout=60)
+    assert second.returncode == 0
+    assert table(out)["clean"][:4] == ["clean", "clean", "2", "rows"]
+    first.wait()
 
 
 @pytest.mark.slow
