@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from liminal_assets.apache.defaults import section
+from liminal_assets.apache.macros import MACROS
 from liminal_assets.apache.merging import copied, merged
 from liminal_assets.apache.vocabulary import words
 from liminal_assets.language.diagnostics import Diagnostic, Location, did_you_mean
@@ -114,11 +115,11 @@ class _Substitution:
         return "" if value is None else str(value)
 
     def _of_task(self, task: LocatedDict) -> frozenset[str]:
-        """The names of a task's own variables, which it gets when it runs: a mapping, or the name
-        of a variable that is one."""
+        """The names that a task gets when it runs: those of its own variables (a mapping, or the
+        name of a variable that is one) and of the moment."""
         own = task.get("variables")
         own = self.variables.get(own) if isinstance(own, str) else own
-        return frozenset(map(str, own)) if isinstance(own, dict) else frozenset()
+        return MACROS | (frozenset(map(str, own)) if isinstance(own, dict) else frozenset())
 
     def _review(self, text: str, at: Location, later: frozenset[str]) -> None:
         for match in _ANY.finditer(text):

@@ -20,6 +20,7 @@ from liminal_assets.apache.vocabulary import EXECUTORS, TASKS
 from liminal_assets.apache.workflow import ExecutorSpec, Item, TaskSpec, Workflow
 from liminal_assets.errors import StepError, user_errors
 from liminal_assets.execution.clusters import cluster_configured
+from liminal_assets.execution.rendering import rendered
 from liminal_assets.execution.task import ContainerTask, Executor, Task, TaskRun
 from liminal_assets.language.diagnostics import Diagnostic, Location, did_you_mean
 from liminal_assets.language.source import LocatedDict
@@ -80,12 +81,13 @@ def executor_of(task: Task, workflow: Workflow) -> Executor:
 
 
 def run_task(spec: TaskSpec, run: TaskRun) -> None:
-    """Runs a task with what runs it.
+    """Runs a task, its placeholders filled in, with what runs it.
 
     Raises:
         StepError: it failed, could not be run, or the code of a plugin raised something.
     """
     workflow = run.workflow
+    spec = rendered(spec, run)
     with importable(workflow.root):
         task = task_of(spec, workflow)
         executor = executor_of(task, workflow)

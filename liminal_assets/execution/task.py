@@ -41,6 +41,10 @@ class TaskRun:
     """When the run must have ended (``timeout_minutes``), on :func:`time.monotonic`'s clock."""
     started: datetime | None = None
     """When the first task of the pipeline began in this run."""
+    moment: datetime | None = None
+    """When the interval begins that a scheduled run is for; None in a run that someone started."""
+    until: datetime | None = None
+    """When that interval ends."""
     failed: Sequence[str] = ()
     """The tasks of this run that failed, of those before this one: a task that always runs, such
     as one that reports the end of a job, is run all the same."""

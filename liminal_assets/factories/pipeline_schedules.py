@@ -15,13 +15,10 @@ from dagster._utils.schedules import cron_string_iterator
 from liminal_assets.apache.settings import PipelineSettings, settings_of
 from liminal_assets.apache.workflow import Pipeline
 from liminal_assets.factories.pipelines import dagster_name
-from liminal_assets.factories.task_steps import newest_run
+from liminal_assets.factories.task_steps import EXECUTION_DATE_TAG, newest_run
 from liminal_assets.language.loading import Project
 
-__all__ = ["EXECUTION_DATE_TAG", "once_sensor", "pipeline_schedule"]
-
-EXECUTION_DATE_TAG = "liminal/execution_date"
-"""The tag of a scheduled run with the moment at which its interval begins."""
+__all__ = ["once_sensor", "pipeline_schedule"]
 
 _UNSUCCESSFUL = (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 

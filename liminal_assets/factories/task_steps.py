@@ -20,7 +20,7 @@ from dagster._core.storage.dagster_run import (
     RunRecord,
     RunsFilter,
 )
-from dagster._core.storage.tags import SCHEDULE_NAME_TAG
+from dagster._core.storage.tags import SCHEDULE_NAME_TAG, SCHEDULED_EXECUTION_TIME_TAG
 
 from liminal_assets.apache.settings import PipelineSettings
 from liminal_assets.apache.workflow import Pipeline, TaskSpec, Workflow
@@ -31,9 +31,11 @@ from liminal_assets.factories.reports import metadata_of
 from liminal_assets.language.loading import Project
 from liminal_assets.steps.report import Markdown
 
-__all__ = ["PIPELINE_TAG", "TaskStep", "newest_run"]
+__all__ = ["EXECUTION_DATE_TAG", "PIPELINE_TAG", "TaskStep", "newest_run"]
 
 PIPELINE_TAG = "liminal/pipeline"
+EXECUTION_DATE_TAG = "liminal/execution_date"
+"""The tag of a scheduled run with the moment at which its interval begins."""
 
 _LOGGED_LINES = 1000
 """Lines of a task that go to Dagster's event log; all of them go to the step's output."""
@@ -130,6 +132,8 @@ class TaskStep:
             log=output,
             deadline=limits[0][0] if limits else None,
             started=started,
+            moment=_moment(context, EXECUTION_DATE_TAG),
+            until=_moment(context, SCHEDULED_EXECUTION_TIME_TAG),
             failed=tuple(failed),
             other_runs=lambda: _other_runs(context, self.project, self.pipeline),
             dagster=context,
@@ -313,6 +317,12 @@ def _run_before(
         RunsFilter(tags=tags, created_before=own.create_timestamp), limit=2
     )
     return next((record for record in found if record.dagster_run.run_id != context.run_id), None)
+
+
+def _moment(context: dg.AssetExecutionContext, tag: str) -> datetime | None:
+    """The moment that a tag of the run holds."""
+    text = context.run_tags.get(tag)
+    return datetime.fromisoformat(text) if text else None
 
 
 def _length(length: timedelta) -> str:

@@ -67,10 +67,11 @@ pipelines:
         pytest.param("type: python, cmd: 'a {{shard}}'",
                      ["7:38: warning: unresolved-variable: nothing is called 'shard':"
                       " {{shard}} stays as it is | did you mean 'shared'?"], id="unresolved"),
-        pytest.param("type: python, cmd: '{{yesterday_ds}}'",
-                     ["7:38: warning: unresolved-variable: nothing is called 'yesterday_ds':"
-                      " {{yesterday_ds}} stays as it is | Airflow filled it in when the task ran"],
+        pytest.param("type: python, cmd: '{{prev_ds}}'",
+                     ["7:38: warning: unresolved-variable: nothing is called 'prev_ds':"
+                      " {{prev_ds}} stays as it is | Airflow filled it in when the task ran"],
                      id="Airflow's names"),
+        pytest.param("type: python, cmd: '{{yesterday_ds}}'", [], id="a name of the run's moment"),
         pytest.param("type: python, cmd: '{{two words}}'",
                      ["7:38: warning: unresolved-variable: nothing is called 'two words':"
                       " {{two words}} stays as it is"
