@@ -119,6 +119,16 @@ class ContainerTask(Task, ABC):
     def container(self, run: TaskRun) -> Container:
         """What is to run."""
 
+    def check_machine(self, environment: Mapping[str, str]) -> None:
+        """Called where the command is to run on this machine without a container.
+
+        Args:
+            environment: that of the command.
+
+        Raises:
+            StepError: the machine lacks what the command needs.
+        """
+
 
 class HadoopTask(Task, ABC):
     """A task that a Hadoop cluster can run as a step."""

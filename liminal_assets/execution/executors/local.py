@@ -80,7 +80,7 @@ class LocalExecutor(Executor):
     def _run(self, task: ContainerTask, run: TaskRun, output: TaskOutput) -> None:
         container = task.container(run)
         output.workers = container.workers
-        orders = self._orders(task.spec, container, run, output)
+        orders = self._orders(task, container, run, output)
         endings = run_together(orders, output.hear, deadline=run.deadline)
         for index, ending in endings.items():
             if not ending.succeeded:
@@ -89,8 +89,9 @@ class LocalExecutor(Executor):
             raise out_of_time(run, task)
 
     def _orders(
-        self, spec: TaskSpec, container: Container, run: TaskRun, output: TaskOutput
+        self, task: ContainerTask, container: Container, run: TaskRun, output: TaskOutput
     ) -> list[Order]:
+        spec = task.spec
         image = self.workflow.images.get(container.image)
         engine = self._engine(container)
         binds = binds_of(container.mounts, spec, self.workflow)
@@ -110,6 +111,7 @@ class LocalExecutor(Executor):
             {**base_environment(programs), "PWD": str(folder), **container.environment},
             binds,
         )
+        task.check_machine(order.environment)
         return [
             replace(
                 order,

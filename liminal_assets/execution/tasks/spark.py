@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from liminal_assets.apache.workflow import TaskSpec, Workflow
+from liminal_assets.errors import StepError
 from liminal_assets.execution.containers import (
     check_container,
     environment_of,
@@ -64,6 +67,24 @@ class SparkTask(ContainerTask, HadoopTask):
             environment=environment_of(spec, _HOST),
             mounts=mounts_of(spec),
         )
+
+    def check_machine(self, environment: Mapping[str, str]) -> None:
+        path, home = environment.get("PATH"), environment.get("JAVA_HOME")
+        at = self.spec.locate("type")
+        if shutil.which("spark-submit", path=path) is None:
+            raise StepError(
+                "there is no Spark on this machine: spark-submit is not in PATH",
+                location=at,
+                hint="pip install 'liminal-assets[spark]', or write pyspark into the "
+                "requirements.txt beside the application",
+            )
+        if not ((home and Path(home, "bin", "java").exists()) or shutil.which("java", path=path)):
+            raise StepError(
+                "Spark needs Java, and there is none on this machine",
+                location=at,
+                hint="install Java 17 or later (Debian: apt-get install default-jre-headless), or "
+                "set JAVA_HOME",
+            )
 
     def _configured(self, name: str) -> bool:
         """Whether ``conf`` sets ``spark.<name>``."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from liminal_assets.errors import StepError
 from liminal_assets.execution.tasks.spark import SparkTask
 from liminal_assets_tests.workflows import found, run_of, task_of
 
@@ -96,6 +97,25 @@ def test_a_container_has_the_tasks_environment_and_mounts(
         "LEVEL": "3",
     }
     assert [(mount.name, mount.path) for mount in container.mounts] == [("data", "/mnt/data")]
+
+
+@pytest.mark.parametrize(
+    ("programs", "said"),
+    [
+        pytest.param([], r"no Spark on this machine.*liminal-assets\[spark\]", id="no PySpark"),
+        pytest.param(["spark-submit"], "needs Java.*default-jre-headless", id="no Java"),
+    ],
+)
+def test_a_machine_that_lacks_something_says_what(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs: list[str], said: str
+) -> None:
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    for name in programs:
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    spec, workflow = task_of(tmp_path, "type: spark\napplication_source: a.py")
+    with pytest.raises(StepError, match=rf"yml:6:\d+: .*{said}"):
+        SparkTask(spec, workflow).check_machine({"PATH": str(tmp_path)})
 
 
 def test_mistakes_are_found_at_their_lines(tmp_path: Path) -> None:
