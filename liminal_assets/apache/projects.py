@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +23,6 @@ from liminal_assets.language.environments import APACHE_SECTIONS, OUR_SECTIONS, 
 from liminal_assets.language.loading import (
     Project,
     find_projects,
-    home_of,
     load_project,
     own_file,
 )
@@ -74,8 +72,6 @@ def projects_at(path: Path | str, *, environment: str | None = None) -> list[Pro
     if tree is None:
         return [load_project(path, environment=environment)]
     projects = tree_projects(tree, environment=environment)
-    if tree.chosen is None and len({project.home for project in projects}) > 1:
-        os.environ["LIMINAL_HOME"] = str(home_of(tree.folder))
     if not projects:
         hint = "files of 'type: super' are there to be inherited from"
         raise InvalidProjectError.at(tree.folder, "no-project", "all files here are supers", hint)
@@ -91,7 +87,7 @@ def as_project(
         place: the path that it was found at, with its supers.
         environment: what the project says that it is.
     """
-    workflow = Workflow.of(resolved)
+    workflow = Workflow.of(resolved, None if place is None or place.is_file() else place)
     # its name may be one that ours can't have
     spec = ProjectSpec.model_construct(name=workflow.name)
     return Project(spec, resolved.file, environment, resolved.configuration, workflow, place)

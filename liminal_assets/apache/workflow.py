@@ -101,11 +101,17 @@ class Workflow:
 
     file: Path
     configuration: LocatedDict
+    folder: Path | None = None
+    """The folder that was searched for the file, whose state it shares; None: its own."""
 
     @classmethod
-    def of(cls, resolved: ResolvedProject) -> Workflow:
-        """The workflow that a resolved file describes."""
-        return cls(resolved.file, resolved.configuration)
+    def of(cls, resolved: ResolvedProject, folder: Path | None = None) -> Workflow:
+        """The workflow that a resolved file describes.
+
+        Args:
+            folder: the folder that was searched for it, whose state it shares; default: its own.
+        """
+        return cls(resolved.file, resolved.configuration, folder)
 
     @property
     def name(self) -> str:
@@ -119,7 +125,7 @@ class Workflow:
     @property
     def state(self) -> Path:
         """The state folder (``.liminal``)."""
-        return home_of(self.root) / ".liminal"
+        return home_of(self.folder or self.root) / ".liminal"
 
     @cached_property
     def executors(self) -> Mapping[str, ExecutorSpec]:

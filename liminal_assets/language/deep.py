@@ -57,13 +57,17 @@ def _function(
 
 
 def _files(project: Project) -> Iterator[Diagnostic]:
-    """Local files that aren't there, unless a batch deployment of the project writes them."""
+    """Local files that aren't there, unless a batch deployment or a task of the project writes
+    them."""
     written = [
         project.root / deployment.batch.to.file
         for deployment in project.spec.deployments
         if deployment.batch and deployment.batch.to and deployment.batch.to.file
     ]
+    tasks = project.workflow.tasks if project.workflow else {}
     for dataset in project.spec.datasets:
+        if not tasks.keys().isdisjoint(project.awaited(dataset)):
+            continue
         for index, name in enumerate((dataset.fetch.file or ()) if dataset.fetch else ()):
             local = name.removeprefix("file://")
             if "://" in local or any(character in local for character in "*?[{\0"):

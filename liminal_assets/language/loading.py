@@ -66,7 +66,8 @@ class Project:
     workflow: Workflow | None = field(repr=False, compare=False, default=None)
     """Its pipelines, if it has sections of Apache Liminal's."""
     searched: Path | None = field(repr=False, compare=False, default=None)
-    """The folder in which the file, one of Apache Liminal's, was found along with its supers."""
+    """Where the file, one of Apache Liminal's, was found along with its supers: the file, or a
+    folder, all of whose projects share its state."""
 
     @classmethod
     def of(
@@ -103,7 +104,8 @@ class Project:
     @property
     def home(self) -> Path:
         """The folder that holds the state (``.liminal``); see :func:`home_of`."""
-        return home_of(self.root)
+        found = self.searched if self.searched and self.searched.is_dir() else self.root
+        return home_of(found)
 
     @property
     def state(self) -> Path:
