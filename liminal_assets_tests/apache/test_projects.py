@@ -143,3 +143,16 @@ def test_two_projects_cannot_have_a_pipeline_of_one_name(tmp_path: Path) -> None
         mixed(tmp_path / name, ("name: mixed", f"name: {name}"))
     with pytest.raises(la.InvalidProjectError, match="the pipeline name 'load' is taken"):
         load_projects([tmp_path])
+
+
+def test_the_documents_example_is_one_graph(tmp_path: Path) -> None:
+    page = (Path(la.__file__).parents[1] / "docs" / "apache.md").read_text(encoding="utf-8")
+    section = page.partition("## With our own sections")[2]
+    example = section.partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "liminal.yml").write_text(example)
+    graph = la.build_definitions(tmp_path).get_repository_def().asset_graph
+    parents = {key: graph.get(key).parent_keys for key in graph.get_all_asset_keys()}
+    fetch = dg.AssetKey(["shop", "load", "fetch"])
+    assert fetch in parents[dg.AssetKey(["shop", "sales_raw"])]
+    assert dg.AssetKey(["shop", "sales"]) in parents[dg.AssetKey(["shop", "publish", "start"])]
+    assert fetch in parents[dg.AssetKey(["shop", "publish", "send"])]

@@ -87,6 +87,7 @@ class LocalExecutor(Executor):
                 raise _failed(task.spec, ending, index, container, output)
         if len(endings) < len(orders):
             raise out_of_time(run, task)
+        run.results.update(exit_code=0, workers=container.workers)
 
     def _orders(
         self, task: ContainerTask, container: Container, run: TaskRun, output: TaskOutput
