@@ -21,6 +21,7 @@ _RENAMED = {"project.gitignore": ".gitignore", "project.yml": "liminal.yml"}
 TEMPLATES = {
     "tabular": "a table → a classifier with a REST endpoint, scores and a drift monitor",
     "batch": "monthly files → a regression that scores each month, watched on arriving labels",
+    "apache": "a pipeline of tasks and a service in Apache Liminal's sections, without Docker",
 }
 """What ``init`` can make, and what it is."""
 
@@ -31,7 +32,10 @@ TEMPLATES = {
 )
 @click.argument("template_and_dir", nargs=-1, required=True, metavar="[TEMPLATE] DIR")
 def command(template_and_dir: tuple[str, ...]) -> None:
-    """Make a new project in DIR that runs at once. TEMPLATE is 'tabular' (default) or 'batch'."""
+    """Make a new project in DIR that runs at once.
+
+    TEMPLATE is 'tabular' (default), 'batch' or 'apache'.
+    """
     if len(template_and_dir) > 2:
         raise click.UsageError("takes a template and a folder")
     template = template_and_dir[0] if len(template_and_dir) == 2 else "tabular"
@@ -48,7 +52,8 @@ def command(template_and_dir: tuple[str, ...]) -> None:
         text = source.read_text(encoding="utf-8")
         path.write_text(text.replace(_NAME, name), encoding="utf-8")
     say(f"made {name} in {folder}", style="green")
-    for line in ("liminal validate", "liminal run", "liminal ui"):
+    show = "liminal start" if template == "apache" else "liminal ui"
+    for line in ("liminal validate", "liminal run", show):
         say(f"  {line} --project {folder}")
 
 
