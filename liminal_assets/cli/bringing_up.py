@@ -30,7 +30,9 @@ def all_programs(
     dagster = dagster_server(files, first.home, port, env=env)
     check_free(dagster, "--port")
     programs = [dagster]
-    if mlflow := mlflow_server(first, mlflow_port):
+    # pipelines without a model have no use for it
+    tracked = next((p for p in projects if p.workflow is None or p.spec.models), None)
+    if tracked is not None and (mlflow := mlflow_server(tracked, mlflow_port)):
         check_free(mlflow, "--mlflow-port")
         programs.append(mlflow)
     return [*programs, *service_programs(projects, env)]

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import click
 
-from liminal_assets.apache.projects import projects_at
 from liminal_assets.apache.volumes import local_folder
 from liminal_assets.apache.workflow import Workflow
 from liminal_assets.cli.cluster import delete_all, namespace_option, uses_cluster
 from liminal_assets.cli.options import as_json, project_options
 from liminal_assets.cli.output import print_json, say
-from liminal_assets.cli.projects import Deployed, workflows_of
+from liminal_assets.cli.projects import Deployed, projects_together, workflows_of
 from liminal_assets.cli.stop import stop_all
 from liminal_assets.errors import StepError
 from liminal_assets.execution.manifests import Manifest
@@ -42,7 +41,7 @@ def command(
 
     Folders of volumes on this machine stay as they are, always.
     """
-    projects = projects_at(project, environment=env)
+    projects = projects_together(project, env)
     workflows, home = workflows_of(projects), projects[0].home
     state = home / ".liminal"
     if clean:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 
-from liminal_assets.apache.projects import projects_at
 from liminal_assets.apache.workflow import Workflow
 from liminal_assets.cli.apache import mistakes_of_workflow
 from liminal_assets.cli.cluster import (
@@ -21,7 +20,7 @@ from liminal_assets.cli.cluster import (
 )
 from liminal_assets.cli.options import as_json, project_options
 from liminal_assets.cli.output import print_json, say
-from liminal_assets.cli.projects import Deployed, workflows_of
+from liminal_assets.cli.projects import Deployed, projects_together, workflows_of
 from liminal_assets.cli.stop import stop_all
 from liminal_assets.language.diagnostics import InvalidProjectError
 
@@ -63,7 +62,7 @@ def command(
         raise click.UsageError("--output is where --dry-run writes")
     from liminal_assets.execution.manifests import service_manifests, volume_manifests
 
-    projects = projects_at(project, environment=env)
+    projects = projects_together(project, env)
     workflows = workflows_of(projects)
     _check(workflows)
     if dry_run:

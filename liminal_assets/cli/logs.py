@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from liminal_assets.apache.projects import projects_at
 from liminal_assets.cli.options import project_options
 from liminal_assets.cli.output import say
-from liminal_assets.cli.projects import home_at
+from liminal_assets.cli.projects import home_at, projects_together
 from liminal_assets.cli.streams import show_line
 from liminal_assets.execution.tailing import Tail, last_lines
 from liminal_assets.language.diagnostics import InvalidProjectError, did_you_mean
@@ -82,7 +81,7 @@ def _show_last(log: TaskLog, instance: dg.DagsterInstance, count: int) -> int:
 def _projects(path: Path, env: str | None) -> list[Project]:
     """Those at a path; none where there are only logs of what was there, or of a broken file."""
     try:
-        return projects_at(path, environment=env)
+        return projects_together(path, env)
     except InvalidProjectError:
         return []
 

@@ -12,10 +12,18 @@ import click
 
 from liminal_assets.apache.projects import projects_at
 from liminal_assets.apache.workflow import Workflow
+from liminal_assets.cli.options import open_projects
 from liminal_assets.language.diagnostics import InvalidProjectError
-from liminal_assets.language.loading import Project, home_of
+from liminal_assets.language.loading import Project, find_projects, home_of, own_file
 
-__all__ = ["Deployed", "home_at", "open_workflows", "projects_to_start", "workflows_of"]
+__all__ = [
+    "Deployed",
+    "home_at",
+    "open_workflows",
+    "projects_to_start",
+    "projects_together",
+    "workflows_of",
+]
 
 
 class Deployed:
@@ -59,6 +67,26 @@ def home_at(path: Path) -> Path:
     return home_of(path.parent if path.is_file() else path)
 
 
+def projects_together(path: Path, env: str | None) -> list[Project]:
+    """The project at a path, or all below a folder that has none itself.
+
+    Raises:
+        InvalidProjectError: one of them is wrong, or there is none.
+        click.UsageError: they don't share their state.
+    """
+    from liminal_assets.apache.projects import load_projects
+
+    below = path.is_dir() and own_file(path) is None and any(find_projects(path))
+    projects = load_projects([path], environment=env) if below else open_projects(path, env)
+    homes = {project.home for project in projects}
+    if len(homes) > 1:
+        raise click.UsageError(
+            f"the projects below {path} keep their state in {len(homes)} folders: choose one "
+            "with --project, or put a workspace.yaml beside them"
+        )
+    return projects
+
+
 def projects_to_start(path: Path, env: str | None) -> list[Project]:
     """The projects at a path, and those that are deployed on the same state.
 
@@ -69,7 +97,7 @@ def projects_to_start(path: Path, env: str | None) -> list[Project]:
     found: list[Project] = []
     nothing_here: InvalidProjectError | None = None
     try:
-        found = projects_at(path, environment=env)
+        found = projects_together(path, env)
     except InvalidProjectError as error:
         if {item.code for item in error.diagnostics} != {"no-project"}:
             raise
@@ -101,7 +129,7 @@ def open_workflows(path: Path, env: str | None) -> list[Workflow]:
     Raises:
         InvalidProjectError: one of the projects is wrong, there is none, or none has any.
     """
-    found = workflows_of(projects_at(path, environment=env))
+    found = workflows_of(open_projects(path, env))
     if not found:
         message = "the project has none of the sections that this takes"
         hint = "it takes those of Apache Liminal, such as 'images', 'volumes' and 'services'"

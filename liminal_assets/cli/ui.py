@@ -10,11 +10,11 @@ from types import FrameType
 
 import click
 
-from liminal_assets.cli.options import open_projects, project_options
+from liminal_assets.cli.options import project_options
 from liminal_assets.cli.output import say
+from liminal_assets.cli.projects import projects_together
 from liminal_assets.cli.servers import check_free, dagster_server, mlflow_server
 from liminal_assets.execution.programs import died, started, wait_until_ready
-from liminal_assets.language.loading import Project, find_projects, own_file
 
 __all__ = ["command"]
 
@@ -37,7 +37,7 @@ def command(project: Path, env: str | None, port: int, mlflow_port: int) -> int:
     PATH may also be a folder of several projects. All see the same state as 'liminal run'. Ctrl-C
     stops everything. Pipelines without a model have no use for MLflow's UI and start none.
     """
-    projects = _projects(project, env)
+    projects = projects_together(project, env)
     first = projects[0]
     places = list(dict.fromkeys(project.place for project in projects))
     servers = [dagster_server(places, first.home, port, env=env)]
@@ -68,23 +68,3 @@ def command(project: Path, env: str | None, port: int, mlflow_port: int) -> int:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
-
-
-def _projects(path: Path, env: str | None) -> list[Project]:
-    """The project at a path, or all below a folder that has none itself.
-
-    Raises:
-        InvalidProjectError: one of them is wrong, or there is none.
-        click.UsageError: they don't share their state.
-    """
-    from liminal_assets.apache.projects import load_projects
-
-    below = path.is_dir() and own_file(path) is None and any(find_projects(path))
-    projects = load_projects([path], environment=env) if below else open_projects(path, env)
-    homes = {project.home for project in projects}
-    if len(homes) > 1:
-        raise click.UsageError(
-            f"the projects below {path} keep their state in {len(homes)} folders: choose one "
-            "with --project, or put a workspace.yaml beside them"
-        )
-    return projects

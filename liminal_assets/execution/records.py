@@ -21,6 +21,8 @@ SUPERVISOR = "supervisor"
 """The name of the process that keeps the others up."""
 _GRACE = 20.0
 """Seconds that a server has to end."""
+_VANISHING = 2.0
+"""Seconds in which what is killed must be gone; its parent may leave it a zombie for longer."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,10 @@ class Record:
             return  # the id is another process's by now, so the group is gone
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+            deadline = time.monotonic() + _VANISHING
+            while time.monotonic() < deadline:
+                os.killpg(self.pid, 0)
+                time.sleep(0.01)
 
 
 def _is_zombie(pid: int) -> bool:

@@ -24,6 +24,8 @@ _TRIES = 3
 """Ends in a row, none of them after it was ready, that make a server ``failed``; it is tried on."""
 _EVERY = 5.0
 """Seconds between two looks at a server that is ready."""
+_GRACE = 20.0
+"""Seconds that a server has to end before it is killed."""
 _UNANSWERED = 4
 """Looks without an answer after which a server is taken to hang."""
 
@@ -74,7 +76,7 @@ class Supervisor:
             else:
                 record = self._tell(record.of_process(process.pid), "starting")
                 was_ready = self._watch(program, record, process)
-                stop(process, number=_ask_with(program))
+                stop(process, number=_ask_with(program), grace=_GRACE)
                 code = process.returncode
             if self._stopping.is_set():
                 break
