@@ -97,7 +97,8 @@ class Supervisor:
             Whether it was ready.
         """
         deadline = time.monotonic() + PATIENCE
-        while not is_ready(program):
+        # something else may answer in the place of one that has ended
+        while not is_ready(program) or process.poll() is not None:
             if process.poll() is not None or self._stopping.wait(0.1):
                 return False
             if time.monotonic() > deadline:

@@ -51,6 +51,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_state: Path) 
     (folder / "key.txt").write_text("very secret")
     (folder / "liminal.yml").write_text(PROJECT)
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     return folder
@@ -174,7 +175,7 @@ def test_deploy_takes_no_project_that_is_wrong(liminal: Liminal, project: Path) 
     (project / "liminal.yml").write_text(PROJECT.replace("image: greeter}", "port: no}"))
     done = liminal("deploy")
     assert done.code == 2
-    assert "liminal.yml:10:27: invalid-value: False is no port" in done.err
+    assert "liminal.yml:10:26: invalid-value: False is no port" in done.err
 
 
 def test_deploy_clean_forgets_others_and_keeps_data(liminal: Liminal, project: Path) -> None:
