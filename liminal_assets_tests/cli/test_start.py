@@ -19,7 +19,7 @@ import yaml
 from liminal_assets.execution.programs import Program
 from liminal_assets.execution.records import Record, Records
 from liminal_assets_tests.cli.conftest import Liminal
-from liminal_assets_tests.cli.test_ui import free_port
+from liminal_assets_tests.cli.test_ui import asked, free_port
 from liminal_assets_tests.execution.test_supervisor import is_gone, server, until
 
 PROJECT = """\
@@ -80,10 +80,13 @@ def test_a_project_is_brought_up_shown_and_taken_down(
     request = urllib.request.Request(servers["greetings/api"]["url"] + "/greet", b"Ann")
     with urllib.request.urlopen(request, timeout=10) as answer:
         assert answer.read() == b"hello Ann"
-    query = {"query": "{schedulesOrError{...on Schedules{results{name scheduleState{status}}}}}"}
-    url = f"http://127.0.0.1:{port}/graphql?query={query['query'].replace(' ', '%20')}"
-    with urllib.request.urlopen(url, timeout=30) as answer:
-        [schedule] = json.load(answer)["data"]["schedulesOrError"]["results"]
+    query = (
+        '{schedulesOrError(repositorySelector: {repositoryName: "__repository__",'
+        ' repositoryLocationName: "liminal_assets.definitions"})'
+        "{...on Schedules {results {name scheduleState {status}}}}}"
+    )
+    told = json.loads(asked(f"http://127.0.0.1:{port}/graphql", query))
+    [schedule] = told["data"]["schedulesOrError"]["results"]
     assert schedule["scheduleState"]["status"] == "RUNNING"
     again = liminal("start", "-d", "--json")
     assert (again.code, json.loads(again.out)) == (0, json.loads(started.out))
