@@ -12,7 +12,11 @@ from liminal_assets_tests.apache.conftest import Write
 from liminal_assets_tests.apache.differences import nested_lists
 from liminal_assets_tests.apache.original import Original
 
-PAGE = (Path(__file__).parents[2] / "docs/apache.md").read_text(encoding="utf-8")
+PAGE = (
+    (Path(__file__).parents[2] / "docs/apache.md")
+    .read_text(encoding="utf-8")
+    .partition("## Differences from 0.0.5")[2]
+)
 EXAMPLES = re.findall(
     r"^### (.+?)\n(.+?)\n\n```yaml\n(.+?)```", PAGE, flags=re.DOTALL | re.MULTILINE
 )
