@@ -43,6 +43,8 @@ _LAST_LINES = 30
 _PATIENCE = 15.0
 """Seconds after the deadline in which an executor may end its task itself: processes get 10 to
 end gently."""
+_SHORT_PATIENCE = 1.0
+"""The same for a task in this process, which has none to end."""
 _PAUSE = 5.0
 """Seconds between two looks at a run that is waited for."""
 
@@ -139,7 +141,7 @@ class TaskStep:
             dagster=context,
         )
         begun = time.monotonic()
-        with _until(limits):
+        with _until(limits, _PATIENCE if _has_processes(task) else _SHORT_PATIENCE):
             run_task(task, run)
         return metadata_of(
             {
@@ -211,16 +213,25 @@ class _Output:
         return Markdown(f"```\n{text}\n```")
 
 
+def _has_processes(task: TaskSpec) -> bool:
+    """Whether a task is, or may be, a program in processes of its own."""
+    return bool(task.get("image") or task.get("cmd")) or task.type in ("pipeline", "spark")
+
+
 class _TimeOverError(StepError):
     """The run's time is over: trying again doesn't help."""
 
 
 @contextmanager
-def _until(limits: Sequence[tuple[float, StepError]]) -> Iterator[None]:
+def _until(limits: Sequence[tuple[float, StepError]], patience: float) -> Iterator[None]:
     """Ends what runs inside when the first limit is reached, and says so.
 
     An executor ends its task itself; what it doesn't, and a task in this process, is interrupted,
     which only the main thread can be.
+
+    Args:
+        limits: moments on the monotonic clock and what is told then, the first one first.
+        patience: the seconds after the limit in which it may end by itself.
 
     Raises:
         StepError: the one of the limit.
@@ -232,7 +243,7 @@ def _until(limits: Sequence[tuple[float, StepError]]) -> Iterator[None]:
     left = deadline - time.monotonic()
     if left <= 0:
         raise over
-    with _alarm(left + _PATIENCE, over):
+    with _alarm(left + patience, over):
         try:
             yield
         except StepError:
