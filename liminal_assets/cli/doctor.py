@@ -75,6 +75,7 @@ def _findings(path: Path, env: str | None) -> Iterator[Finding]:
     yield _program("Java", ["java", "-version"], "for Spark")
     yield _program("git", ["git", "--version"], "for versions of the code")
     yield _containers()
+    yield _mounts()
     yield _cluster()
     home = home_of(path.resolve() if path.is_dir() else path.resolve().parent)
     try:
@@ -146,18 +147,26 @@ def _program(what: str, arguments: list[str], purpose: str) -> Finding:
 
 
 def _containers() -> Finding:
-    """A container engine whose daemon answers."""
-    found = [name for name in ("docker", "podman", "buildah") if shutil.which(name)]
-    for name in found:
-        code, line = _answer([name, "info" if name != "buildah" else "version"])
-        if code == 0:
-            return Finding(
-                "container engine", "works", f"{name}: {_answer([name, '--version'])[1]}"
-            )
-        broken = f"{name} is installed, but: {line}"
-    if found:
-        return Finding("container engine", "broken", broken)
+    """A container engine that answers."""
+    from liminal_assets.execution.engines import engines
+
+    broken = []
+    for name, engine, reason in engines():
+        if engine is not None:
+            return Finding("container engine", "works", f"{name} {engine.version}".strip())
+        broken.append(f"{name} is installed, but: {reason}")
+    if broken:
+        return Finding("container engine", "broken", "; ".join(broken))
     return Finding("container engine", "missing", "for images: docker, podman or buildah")
+
+
+def _mounts() -> Finding:
+    """Whether tasks and services can see their volumes without a container engine."""
+    from liminal_assets.execution.mounts import mount_trouble
+
+    trouble = mount_trouble()
+    detail = trouble or "volumes are mounted for each task's own processes"
+    return Finding("mount namespaces", "broken" if trouble else "works", detail)
 
 
 def _cluster() -> Finding:
