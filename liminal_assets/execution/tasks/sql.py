@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from liminal_assets.apache.variables import substitute
+from liminal_assets.apache.merging import copied
 from liminal_assets.apache.workflow import TaskSpec, Workflow
 from liminal_assets.errors import StepError
+from liminal_assets.execution.rendering import rendered
 from liminal_assets.execution.task import InProcessTask, TaskRun
 from liminal_assets.language.diagnostics import Diagnostic, did_you_mean
 from liminal_assets.language.source import LocatedDict
@@ -53,7 +54,7 @@ class SqlTask(InProcessTask):
 
     def run(self, run: TaskRun) -> None:
         spec = self.spec
-        sql = _sql_of(spec, self.workflow)
+        sql = _sql_of(spec, run)
         project, name = _connection(spec, self.workflow)
         if not (spec.get("output_table") or spec.get("output_path")):
             _run(spec, project, name, sql, run)
@@ -135,7 +136,8 @@ def _connection(spec: TaskSpec, workflow: Workflow) -> tuple[Project, str]:
     return project, connection["connection"]
 
 
-def _sql_of(spec: TaskSpec, workflow: Workflow) -> str:
+def _sql_of(spec: TaskSpec, run: TaskRun) -> str:
+    """The query; a file's placeholders are filled in as the task's are."""
     if query := spec.get("query"):
         return str(query)
     file = spec.get("sql_file")
@@ -143,16 +145,12 @@ def _sql_of(spec: TaskSpec, workflow: Workflow) -> str:
         raise StepError("there is no 'query'", location=spec.locate(), hint="query: SELECT …")
     at = spec.locate("sql_file")
     try:
-        text = (workflow.root / str(file)).read_text(encoding="utf-8")
+        text = (run.workflow.root / str(file)).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise StepError(f"cannot read {file}: {error}", location=at) from error
-    variables = workflow.configuration.get("variables")
-    if not isinstance(variables, LocatedDict):
-        variables = LocatedDict(at)
-    written = LocatedDict(at)
-    written.put("sql", text, at, at)
-    filled, _ = substitute(written, variables, os.environ)
-    return str(filled["sql"])
+    written = copied(spec.configuration)
+    written.put("sql_file", text, at, at)
+    return str(rendered(replace(spec, configuration=written), run).get("sql_file"))
 
 
 def _is_new(project: Project, name: str) -> bool:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +95,13 @@ def test_statements_run_for_their_effect_all_or_none(tmp_path: Path) -> None:
 
 
 def test_a_query_may_stand_in_a_file_with_variables(tmp_path: Path) -> None:
-    (tmp_path / "q.sql").write_text("SELECT '{{ colour }}' AS colour")
-    _run(tmp_path, "sql_file: q.sql\noutput_path: o.csv", "variables: {colour: red}")
-    assert (tmp_path / "o.csv").read_text().split() == ["colour", "red"]
+    (tmp_path / "q.sql").write_text("SELECT '{{ colour }}' AS colour, '{{ ds }}' AS day")
+    moment = datetime(2026, 3, 1, tzinfo=timezone.utc)
+    spec, workflow = task_of(
+        tmp_path, "type: sql\nsql_file: q.sql\noutput_path: o.csv", "variables: {colour: red}"
+    )
+    SqlTask(spec, workflow).run(run_of(workflow, moment=moment))
+    assert (tmp_path / "o.csv").read_text().split() == ["colour,day", "red,2026-03-01"]
 
 
 @pytest.mark.parametrize(
