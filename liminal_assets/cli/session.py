@@ -25,7 +25,8 @@ from liminal_assets.cli.instance import open_command_instance
 from liminal_assets.cli.output import label_of
 from liminal_assets.errors import StepError
 from liminal_assets.factories.build import build_definitions
-from liminal_assets.factories.pipelines import dagster_name
+from liminal_assets.factories.common import task_key
+from liminal_assets.factories.pipelines import pipelines_of
 from liminal_assets.language.diagnostics import did_you_mean
 from liminal_assets.language.loading import Project
 
@@ -113,9 +114,10 @@ class Session:
         if selection is None:
             return self.keys
         names = {label_of(key): f'key:"{"/".join(key.path)}"' for key in self.keys}
-        workflow = self.project.workflow
-        for pipeline in workflow.pipelines.values() if workflow else ():
-            names[pipeline.name] = f'group:"{dagster_name(pipeline.name)}"'
+        for pipeline in pipelines_of(self.project):
+            tasks = (task_key(self.project, task) for task in pipeline.tasks)
+            parts = (f'key:"{"/".join(key.path)}"' for key in tasks)
+            names[pipeline.name] = f"({' or '.join(parts)})"
         for word in _BARE.findall(selection):
             if word not in names and word not in _WORDS:
                 hint = did_you_mean(word, names)

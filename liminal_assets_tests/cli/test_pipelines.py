@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+import liminal_assets as la
 from liminal_assets.cli.output import label_of
+from liminal_assets.cli.session import open_session
 from liminal_assets_tests.cli.conftest import Liminal
 
 PROJECT = """\
@@ -168,3 +170,17 @@ def test_labels_leave_the_project_out() -> None:
 
     keys = [["shop", "rows"], ["shop", "load", "write"]]
     assert [label_of(dg.AssetKey(key)) for key in keys] == ["rows", "load/write"]
+
+
+@pytest.mark.parametrize(
+    ("selection", "chosen"),
+    [
+        ("load and not load/write", {"load/start", "load/end"}),
+        ("report/sum+", {"report/sum", "report/send", "report/end"}),
+    ],
+)
+def test_pipelines_and_tasks_are_names_of_a_selection(
+    rows: Path, selection: str, chosen: set[str]
+) -> None:
+    with open_session(la.load_project(rows)) as session:
+        assert {label_of(key) for key in session.select(selection)} == chosen
