@@ -198,8 +198,7 @@ def _become(order: Order, telling: int, parent: int) -> None:
         _prctl(_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
-        if order.binds:
-            enter(order.binds)
+        _mount(order.binds)
         os.chdir(order.folder)
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
@@ -214,6 +213,22 @@ def _become(order: Order, telling: int, parent: int) -> None:
         problem = {"problem": "start", "message": f"can't be started: {error}"}
     os.write(telling, json.dumps(problem).encode())
     os._exit(127)
+
+
+def _mount(binds: Sequence[Bind]) -> None:
+    """Gives this process its view of the file system.
+
+    Raises:
+        NamespaceError: it can't be made.
+    """
+    try:
+        if binds:
+            enter(binds)
+    except NamespaceError:
+        raise
+    except OSError as error:
+        message = f"what is to be mounted can't be opened: {error.strerror}: {error.filename}"
+        raise NamespaceError(error.errno, message) from None
 
 
 def _descendants() -> Iterator[int]:

@@ -167,12 +167,15 @@ def _cover(folder: str) -> None:
     if len(names) > _MOST_ENTRIES:
         message = f"{folder} holds {len(names)} entries, too many to mount anything new beside them"
         raise NamespaceError(0, message)
-    entries = {name: _opened(os.path.join(folder, name)) for name in names}
-    mode = stat.S_IMODE(os.stat(folder).st_mode)
+    below = _opened(folder)
+    mode = stat.S_IMODE(os.fstat(below).st_mode)
     base = folder if folder != os.sep else _stage()
+    hidden = {os.path.basename(base): _opened(base)} if base != folder else {}
     _tmpfs(base, mode)
-    for name, descriptor in entries.items():
-        _put(descriptor, os.path.join(base, name))
+    for name in names:
+        entry = hidden.get(name) or _opened(name, below)
+        _put(entry, os.path.join(base, name))
+    os.close(below)
     if base != folder:
         _pivot(base)
 
@@ -219,9 +222,9 @@ def _copy(original: str, path: str) -> None:
         os.fchmod(target.fileno(), 0o400)
 
 
-def _opened(path: str) -> int:
-    """A path as it is now, whatever is mounted over it later."""
-    return os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _opened(path: str, folder: int | None = None) -> int:
+    """A path, from a folder on, as it is now: whatever is mounted over it later."""
+    return os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
 
 
 def _bind(descriptor: int, target: str) -> None:
