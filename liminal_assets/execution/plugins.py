@@ -70,14 +70,18 @@ def executor_of(task: Task, workflow: Workflow) -> Executor:
     at = task.spec.locate("executor")
     kind = executor_class(spec, workflow, at)
     if not issubclass(type(task), tuple(kind.supported)):
-        raise StepError(
-            f"an executor of type {spec.type!r} can't run a task of type {task.spec.type!r}",
-            location=at,
-            hint=f"it runs subclasses of {_names(kind.supported)}; leave 'executor' out to run "
-            "the task where its kind runs",
-        )
+        raise _cannot_run(task.spec, spec, kind)
     with user_errors(workflow.root, f"the executor {spec.name!r}", at):
         return kind(spec, workflow)
+
+
+def _cannot_run(task: TaskSpec, executor: ExecutorSpec, kind: type[Executor]) -> StepError:
+    return StepError(
+        f"an executor of type {executor.type!r} can't run a task of type {task.type!r}",
+        location=task.locate("executor"),
+        hint=f"it runs subclasses of {_names(kind.supported)}; leave 'executor' out to run "
+        "the task where its kind runs",
+    )
 
 
 def run_task(spec: TaskSpec, run: TaskRun) -> None:
@@ -211,7 +215,22 @@ def plugin_mistakes(workflow: Workflow) -> Iterator[Diagnostic]:
             with _found("tasks", task, workflow) as mistakes:
                 if of_task := _task_class(task, workflow):
                     mistakes.extend(of_task.check(task, workflow))
+                    mistakes.extend(_unsupported(task, of_task, workflow))
             yield from mistakes
+
+
+def _unsupported(spec: TaskSpec, kind: type[Task], workflow: Workflow) -> Iterator[Diagnostic]:
+    """A task whose executor doesn't run tasks of its kind."""
+    if spec.executor is None:
+        return
+    at = spec.locate("executor")
+    try:
+        executor = _executor_class(spec.executor, workflow, at)
+    except StepError:
+        return  # told where the executor stands
+    if executor is not None and not issubclass(kind, tuple(executor.supported)):
+        error = _cannot_run(spec, spec.executor, executor)
+        yield Diagnostic(at, "unsupported-task", error.message, error.hint)
 
 
 @contextmanager

@@ -211,6 +211,8 @@ def test_an_executor_refuses_tasks_of_other_kinds(tmp_path: Path) -> None:
         executor_of(task_of(spec, workflow), workflow)
     assert raised.value.location == spec.locate("executor")
     assert "InProcessTask" in (raised.value.hint or "")
+    [mistake] = plugin_mistakes(workflow)
+    assert (mistake.code, mistake.location) == ("unsupported-task", spec.locate("executor"))
 
 
 def test_a_wrong_forced_executor_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
