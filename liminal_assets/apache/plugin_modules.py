@@ -49,7 +49,7 @@ def plugin_class(
     """
     if path := find_plugin(kind, name, folder):
         if written_for_original(path):
-            raise _for_original(kind, name, path, base, at)
+            raise _for_original(kind, name, path, at)
         home = next(item for item in plugin_folders(folder) if path.is_relative_to(item))
         with user_errors(home, f"importing the plugin {path}", at):
             module = _imported(path, home, folder)
@@ -122,15 +122,17 @@ def written_for_original(path: Path) -> bool:
     return "liminal" in tops or ("airflow" in tops and "liminal_assets" not in tops)
 
 
-def _for_original(
-    kind: Kind, name: str, path: Path, base: type[Any], at: Location | None
-) -> StepError:
-    what = {"tasks": "run", "executors": "execute", "images": "build"}[kind]
+def _for_original(kind: Kind, name: str, path: Path, at: Location | None) -> StepError:
+    parent, method = {
+        "tasks": ("InProcessTask", "run(run)"),
+        "executors": ("Executor", "execute(task, run)"),
+        "images": ("ImageBuilder", "dockerfile()"),
+    }[kind]
     return StepError(
         f"the plugin {name!r} was written for Apache Liminal, whose modules aren't here: {path}",
         location=at,
-        hint=f"make its class a subclass of liminal_assets.plugins.{base.__name__} or one of its "
-        f"kinds, and what it does the method {what!r}; docs/plugins.md shows how",
+        hint=f"make its class a subclass of liminal_assets.plugins.{parent}, and what it does the "
+        f"method {method}; docs/plugins.md shows how",
     )
 
 

@@ -114,7 +114,7 @@ def test_a_plugin_executor_knows_the_task_class_of_another_plugin(tmp_path: Path
         pytest.param(
             "from liminal.runners.airflow.model import task\n",
             "was written for Apache Liminal",
-            "liminal_assets.plugins.Task",
+            "liminal_assets.plugins.InProcessTask",
             id="of the original",
         ),
         pytest.param(
