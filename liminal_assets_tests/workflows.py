@@ -11,13 +11,21 @@ from typing import Any
 from liminal_assets.apache import resolve_projects
 from liminal_assets.apache.workflow import ExecutorSpec, TaskSpec, Workflow
 from liminal_assets.execution.task import TaskRun
+from liminal_assets.language.environments import OUR_SECTIONS
+from liminal_assets.language.loading import load_project
+from liminal_assets.language.source import top_level_keys
 
 RUN_ID = "8a5c0d9e-7d1b-4f1a-9d0e-3c0f5f0a1b2c"
 
 
 def workflow_of(folder: Path, text: str) -> Workflow:
     """The one workflow of a ``liminal.yml`` written in a folder."""
-    (folder / "liminal.yml").write_text(dedent(text), encoding="utf-8")
+    file = folder / "liminal.yml"
+    file.write_text(dedent(text), encoding="utf-8")
+    if OUR_SECTIONS & top_level_keys(file):
+        mixed = load_project(file).workflow
+        assert mixed is not None
+        return mixed
     [resolved] = resolve_projects(folder)
     return Workflow.of(resolved)
 

@@ -11,6 +11,7 @@ from typing import Any
 from liminal_assets.apache.defaults import section
 from liminal_assets.apache.merging import merged
 from liminal_assets.apache.resolve import ResolvedProject
+from liminal_assets.language.datasets import Connection
 from liminal_assets.language.diagnostics import Location
 from liminal_assets.language.loading import home_of
 from liminal_assets.language.source import LocatedDict, locate
@@ -103,6 +104,8 @@ class Workflow:
     configuration: LocatedDict
     folder: Path | None = None
     """The folder that was searched for the file, whose state it shares; None: its own."""
+    connections: tuple[Connection, ...] = ()
+    """The databases that a file with our own sections names."""
 
     @classmethod
     def of(cls, resolved: ResolvedProject, folder: Path | None = None) -> Workflow:

@@ -311,6 +311,7 @@ def examine_project(
         spec = ProjectSpec.model_validate(ours)
     except ValidationError:
         partial = partial_spec(ours)
+        workflow = _with_connections(workflow, partial.spec)
         project = Project(partial.spec, file, environment, partial.document, workflow)
         found = [
             *partial.mistakes,
@@ -323,12 +324,18 @@ def examine_project(
     else:
         if workflow is not None:
             spec = spec.model_copy(update=_final_sections(workflow))
+        workflow = _with_connections(workflow, spec)
         project = Project(spec, file, environment, document, workflow)
         found = check_references(project)
     # what a placeholder without a value, or a value that can't be read, leads to is no mistake
     # of its own
     places = {mistake.location for mistake in mistakes}
     return project, [*mistakes, *(m for m in found if m.location not in places)]
+
+
+def _with_connections(workflow: Workflow | None, spec: ProjectSpec) -> Workflow | None:
+    """A workflow whose tasks may use the connections of the file."""
+    return None if workflow is None else replace(workflow, connections=tuple(spec.connections))
 
 
 def _without_pipelines(document: LocatedDict) -> LocatedDict:

@@ -14,8 +14,8 @@ from liminal_assets.apache.workflow import TaskSpec, Workflow
 from liminal_assets.errors import StepError
 from liminal_assets.execution.rendering import rendered
 from liminal_assets.execution.task import InProcessTask, TaskRun
+from liminal_assets.language.datasets import Connection
 from liminal_assets.language.diagnostics import Diagnostic, did_you_mean
-from liminal_assets.language.source import LocatedDict
 
 if TYPE_CHECKING:
     from liminal_assets.language.loading import Project
@@ -101,39 +101,31 @@ def _check_output(spec: TaskSpec) -> Iterator[Diagnostic]:
             yield Diagnostic(at, "invalid-value", error.message, error.hint)
 
 
-def _connections(workflow: Workflow) -> dict[str, LocatedDict]:
-    """The named connections of the file, by name."""
-    items = workflow.configuration.get("connections") or ()
-    return {str(item.get("connection")): item for item in items if isinstance(item, LocatedDict)}
+def _connections(workflow: Workflow) -> dict[str, Connection]:
+    """The connections of the file by name."""
+    return {connection.connection: connection for connection in workflow.connections}
 
 
 def _connection(spec: TaskSpec, workflow: Workflow) -> tuple[Project, str]:
     """A project that holds the task's connection, and the connection's name."""
-    from pydantic import ValidationError
-
     from liminal_assets.language.loading import Project
 
     said = spec.get("connection")
     if said is None:
         name, url = _URL_NAME, f"duckdb://{workflow.state / 'warehouse.duckdb'}"
-        connection: dict[str, Any] = {"connection": name, "url": url}
+        connection = Connection(connection=name, url=url)
     elif "://" in str(said):
-        connection = {"connection": _URL_NAME, "url": str(said)}
+        connection = Connection(connection=_URL_NAME, url=str(said))
     elif found := _connections(workflow).get(str(said)):
-        connection = {"connection": str(said), "url": str(found.get("url"))}
-        connection["options"] = dict(found.get("options") or {})
+        connection = found
     else:
         raise StepError(
             f"no connection is called {said!r}",
             location=spec.locate("connection"),
             hint=did_you_mean(str(said), _connections(workflow)),
         )
-    try:
-        project = Project.of("sql", workflow.root, check=False, connections=[connection])
-    except ValidationError as error:
-        message = f"the connection {said!r} is wrong: {error.errors()[0]['msg']}"
-        raise StepError(message, location=spec.locate("connection")) from None
-    return project, connection["connection"]
+    project = Project.of("sql", workflow.root, check=False, connections=[connection])
+    return project, connection.connection
 
 
 def _sql_of(spec: TaskSpec, run: TaskRun) -> str:
@@ -201,7 +193,8 @@ def _stage(spec: TaskSpec, project: Project, name: str, sql: str, staged: Path) 
     from liminal_assets.storage.sessions import connect
 
     at = spec.locate("query" if spec.get("query") else "sql_file")
-    read_only = not _is_new(project, name)
+    # a database that gets the rows is made if it isn't there
+    read_only = not (spec.get("output_table") or _is_new(project, name))
     with connected(project, name, read_only=read_only, location=at) as backend:
         _search_in(backend, project)
         rows = query(backend, sql)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import replace
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,8 @@ import duckdb
 import fsspec
 import pytest
 
-from liminal_assets.apache.merging import merged
-from liminal_assets.apache.workflow import Workflow
 from liminal_assets.errors import StepError
 from liminal_assets.execution.tasks.sql import SqlTask
-from liminal_assets.language.source import read_document
 from liminal_assets_tests.workflows import found, run_of, task_of
 
 _ROWS = "SELECT * FROM (VALUES (1, 'a'), (2, 'b')) AS t (id, name)"
@@ -105,34 +102,30 @@ def test_a_query_may_stand_in_a_file_with_variables(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("connection", "section"),
+    ("connection", "ours"),
     [
         pytest.param("sqlite://shop.db", "", id="a URL"),
         pytest.param(
-            "shop", "connections: [{connection: shop, url: 'sqlite://shop.db'}]", id="a name"
+            "shop",
+            "connections: [{connection: shop, url: '{{ kind }}://shop.db'}]\n"
+            "variables: {kind: sqlite}",
+            id="a name of the file's",
         ),
     ],
 )
-def test_a_query_runs_on_its_connection(tmp_path: Path, connection: str, section: str) -> None:
-    with sqlite3.connect(tmp_path / "shop.db") as database:
+def test_a_query_runs_on_its_connection(tmp_path: Path, connection: str, ours: str) -> None:
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as database:
         database.executescript("CREATE TABLE orders (id INTEGER); INSERT INTO orders VALUES (4);")
-    database.close()
     spec, workflow = task_of(
         tmp_path,
         f"type: sql\nquery: SELECT id * 2 AS twice FROM orders\nconnection: {connection}\n"
         "output_table: doubled",
+        ours,
     )
-    if section:
-        workflow = _with_section(workflow, section)
+    assert found(SqlTask.check(spec, workflow)) == []
     SqlTask(spec, workflow).run(run_of(workflow))
-    with sqlite3.connect(tmp_path / "shop.db") as database:
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as database:
         assert database.execute("SELECT twice FROM doubled").fetchall() == [(8,)]
-
-
-def _with_section(workflow: Workflow, text: str) -> Workflow:
-    """What a file with sections of both kinds comes to."""
-    document, _ = read_document(workflow.file, text=text)
-    return replace(workflow, configuration=merged(workflow.configuration, document))
 
 
 @pytest.mark.parametrize(
