@@ -24,6 +24,7 @@ from liminal_assets.language.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
     from liminal_assets.apache.images.builder import ImageBuilder
+    from liminal_assets.apache.workflow import Image, Workflow
 
 __all__ = ["command"]
 
@@ -71,7 +72,7 @@ def command(
     if output and not dry_run:
         raise click.UsageError("--output is where --dry-run writes")
     builders, skipped = _builders(project, env, names)
-    if not builders and not as_json:
+    if not builders and not skipped and not as_json:
         say("there are no images to build")
     if dry_run:
         # the command is shown for the engine that would be used
@@ -94,8 +95,6 @@ def _builders(
 ) -> tuple[list[ImageBuilder], list[str]]:
     """Builders of the images that are asked for, each once, and the names of images that have
     nothing to be built from."""
-    from liminal_assets.apache.images.finding import image_builder
-
     builders: dict[tuple[str, Path | None], ImageBuilder] = {}
     skipped: dict[str, None] = {}
     known: set[str] = set()
@@ -104,8 +103,8 @@ def _builders(
             known.add(spec.name)
             if names and spec.name not in names:
                 continue
-            kind = image_builder(spec, workflow)
-            if kind.needs_source and spec.get("source") is None:
+            kind = _kind(spec, workflow)
+            if kind is None:
                 skipped[spec.name] = None
                 continue
             builder = kind(spec, workflow)
@@ -116,6 +115,24 @@ def _builders(
             message = f"no image is called {name!r}" + (f" ({hint})" if hint else "")
             raise click.BadParameter(message, param_hint="--image")
     return list(builders.values()), list(skipped)
+
+
+def _kind(spec: Image, workflow: Workflow) -> type[ImageBuilder] | None:
+    """The builder of an image; None for one that has nothing to be built from.
+
+    Raises:
+        StepError: its plugin can't be used, and it has a source.
+    """
+    from liminal_assets.apache.images.finding import image_builder
+
+    has_source = spec.get("source") is not None
+    try:
+        kind = image_builder(spec, workflow)
+    except StepError:
+        if has_source:
+            raise
+        return None
+    return kind if has_source or not kind.needs_source else None
 
 
 def _write(builder: ImageBuilder, engine: Engine, output: Path | None) -> _Built:

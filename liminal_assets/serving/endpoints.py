@@ -270,14 +270,25 @@ def main(arguments: List[str] | None = None) -> int:  # noqa: UP006
     except NoFunctionError as error:
         _log.error("%s", error.args[0])
         return 1
-    except Exception:
-        # the user's own module, whose frames say where it fails
-        _log.error("the endpoints can't be imported from %s", Path.cwd())
-        traceback.print_exc(file=sys.stdout)
+    except Exception as error:
+        _log.error("the endpoints can't be imported from %s\n%s", Path.cwd(), _told(error))
         return 1
     if said.packages:
         sys.path.append(said.packages)
     return _serve(EndpointApp(endpoints, **config.get("server", {})), said.host, said.port)
+
+
+def _told(error: Exception) -> str:
+    """A traceback without the frames of imports and of this file."""
+    told = traceback.TracebackException.from_exception(error)
+    frames = [
+        frame
+        for frame in told.stack
+        if not frame.filename.startswith("<frozen ")
+        and frame.filename not in (__file__, importlib.__file__)
+    ]
+    told.stack = traceback.StackSummary.from_list(frames)
+    return "".join(told.format()).rstrip()
 
 
 def _find_modules(folder: Path) -> None:

@@ -156,3 +156,18 @@ def test_an_image_that_there_is_not_is_code_2(project: Path, liminal: Liminal) -
     done = liminal("build", "--path", project, "--image", "org/tol:2")
     assert done.code == 2
     assert "did you mean 'org/tool:2'?" in done.err
+
+
+def test_an_image_without_source_is_skipped_whatever_its_plugin(
+    project: Path, liminal: Liminal
+) -> None:
+    plugin = project / "plugins" / "images" / "own.py"
+    plugin.parent.mkdir(parents=True)
+    plugin.write_text("from liminal.build.image_builder import ImageBuilder\n")
+    text = "name: shop\nimages:\n  - {image: theirs, type: own}\n"
+    (project / "liminal.yml").write_text(text)
+    assert liminal("build", "--dry-run").out == "theirs: skipped, it has no 'source'\n"
+    (project / "liminal.yml").write_text(text.replace("own}", "own, source: tool}"))
+    done = liminal("build", "--dry-run")
+    assert done.code == 1
+    assert "the plugin 'own' was written for Apache Liminal" in done.err

@@ -240,7 +240,10 @@ def test_what_can_not_be_served_ends_the_server_with_the_reason(
     config = {"endpoints": [{"endpoint": "/e", "module": "m", "function": entry}]}
     failed = start(tmp_path, config)
     assert failed.process.wait(30) == 1
-    assert told in failed.log.read_text()
+    log = failed.log.read_text()
+    assert told in log
+    assert "frozen" not in log
+    assert "endpoints.py" not in log
 
 
 def test_a_port_that_is_taken_ends_the_server_with_the_reason(tmp_path: Path) -> None:
