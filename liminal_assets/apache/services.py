@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from liminal_assets.apache.endpoints import Endpoint, check_endpoints, endpoints_of
+from liminal_assets.apache.merging import copied
 from liminal_assets.apache.workflow import Image, Service, Workflow
 from liminal_assets.errors import StepError
 from liminal_assets.language.diagnostics import Diagnostic
+from liminal_assets.language.source import LocatedList
 
 __all__ = ["Server", "check_service", "servers_of"]
 
@@ -26,6 +28,23 @@ class Server:
     @property
     def name(self) -> str:
         return self.service.name
+
+    @cached_property
+    def mounting(self) -> Service:
+        """The service with what it mounts: where it says nothing of ``mounts``, the volumes that
+        tasks in its image mount, for there its users wrote a manifest of their own."""
+        service = self.service
+        if "mounts" in service.configuration or self.image_name is None:
+            return service
+        found = LocatedList(service.locate())
+        for task in self.workflow.tasks.values():
+            mounts = task.get("mounts") if task.get("image") == self.image_name else None
+            for mount in mounts if isinstance(mounts, LocatedList) else ():
+                if mount not in found:
+                    found.add(mount, task.locate("mounts"))
+        configuration = copied(service.configuration)
+        configuration.put("mounts", found, found.location, found.location)
+        return Service(service.name, configuration)
 
     @property
     def image_name(self) -> str | None:

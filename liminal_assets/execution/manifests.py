@@ -230,7 +230,7 @@ def _mounts(server: Server) -> tuple[list[Manifest], list[Manifest]]:
     """The volumes of a pod, and where its container sees them."""
     volumes: dict[str, Manifest] = {}
     mounts: list[Manifest] = []
-    for mount in server.service.get("mounts", ()):
+    for mount in server.mounting.get("mounts", ()):
         name = str(mount["volume"])
         volume = server.workflow.volumes.get(name)
         claim = claim_name(volume) if volume else f"{name}-pvc"

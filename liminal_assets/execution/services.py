@@ -67,7 +67,7 @@ def service_program(
         return replace(program, arguments=_container(server, port), health=health)
     source, service = server.source, server.service
     programs = python_environment(server.image, source, workflow, log=note)
-    binds = to_mount(binds_of(mounts_of(service), service, workflow), service)
+    binds = to_mount(binds_of(mounts_of(server.mounting), service, workflow), service)
     return replace(
         program,
         arguments=mounted(_functions(server, port, programs), binds),
@@ -114,7 +114,7 @@ def _container(server: Server, port: int) -> list[str]:
         ) from None
     inside = server.port or 80
     command = [engine.program, "run", "--rm", "--init", f"--publish={HOST}:{port}:{inside}"]
-    for bind in binds_of(mounts_of(server.service), server.service, server.workflow):
+    for bind in binds_of(mounts_of(server.mounting), server.service, server.workflow):
         if not bind.source:
             raise StepError(
                 f"the secret at {bind.target} of the service {server.name} has no file name",
