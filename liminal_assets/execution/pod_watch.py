@@ -24,6 +24,10 @@ _SILENCE = (10.0, 600.0)
 """Seconds to connect, and between two pieces of a log before it is asked for again."""
 _LAST_LINES = 30.0
 """Seconds to get the last lines of a pod that ended."""
+_REST = 3.0
+"""Seconds to hand on lines that wait when a job is over."""
+_MOST_WAITING = 10_000
+"""Lines that wait to be handed on; a pod that prints more is read as they go."""
 _INDEX = "batch.kubernetes.io/job-completion-index"
 _HOPELESS = frozenset(
     {
@@ -80,7 +84,9 @@ class JobWatch:
     workers: int
     startup: float
     hear: Callable[[int, str], None] | None
-    _lines: queue.Queue[tuple[int, str]] = field(default_factory=queue.Queue)
+    _lines: queue.Queue[tuple[int, str]] = field(
+        default_factory=lambda: queue.Queue(maxsize=_MOST_WAITING)
+    )
     _readers: dict[str, _LogReader] = field(default_factory=dict)
     _endings: dict[str, PodEnding] = field(default_factory=dict)
     _seen: dict[str, int] = field(default_factory=dict)
@@ -110,7 +116,7 @@ class JobWatch:
                 self._last_lines()
                 return endings
             if remaining() == 0:
-                self._hear(0)
+                self._hear_rest()
                 return []
             if time.monotonic() - begun > self.startup:
                 self._all_started()
@@ -170,9 +176,15 @@ class JobWatch:
             except queue.Empty:
                 return
             self.hear(*line)
-            if time.monotonic() > until and self._lines.empty():
+            if time.monotonic() >= until:
                 return
         time.sleep(seconds)
+
+    def _hear_rest(self) -> None:
+        """Hands on the lines that are there, for some seconds at most."""
+        until = time.monotonic() + _REST
+        while not self._lines.empty() and time.monotonic() < until:
+            self._hear(0)
 
     def _last_lines(self) -> None:
         """Hands on what is left of the logs of pods that have ended."""
@@ -182,7 +194,7 @@ class JobWatch:
             reader.ended.set()
         while any(reader.is_alive() for reader in readers) and time.monotonic() < until:
             self._hear(0.05)
-        self._hear(0)
+        self._hear_rest()
 
 
 class _LogReader(threading.Thread):
@@ -209,12 +221,20 @@ class _LogReader(threading.Thread):
             except (ApiException, HTTPError, OSError) as error:
                 if complete or getattr(error, "status", None) == 404:
                     text = f"the last lines of {self._pod} can't be read: {_short(error)}"
-                    self._lines.put((self._index, text))
+                    self._tell(text)
                     return
             else:
                 if complete:
                     return
             self.ended.wait(_POLL)
+
+    def _tell(self, text: str) -> None:
+        while not self.stopped.is_set():
+            try:
+                self._lines.put((self._index, text), timeout=_POLL)
+            except queue.Full:
+                continue
+            return
 
     def _read_once(self) -> None:
         response = self._core.read_namespaced_pod_log(
@@ -237,7 +257,7 @@ class _LogReader(threading.Thread):
                     continue
                 self._at_last = self._at_last + 1 if moment == self._last else 1
                 self._last = moment
-                self._lines.put((self._index, text))
+                self._tell(text)
         finally:
             response.release_conn()
 

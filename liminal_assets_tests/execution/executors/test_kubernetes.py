@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,15 @@ def test_a_pod_that_vanishes_may_be_tried_again(tmp_path: Path, api: Cluster) ->
 def test_a_deadline_ends_the_job(tmp_path: Path, api: Cluster) -> None:
     with pytest.raises(StepError, match="timeout_minutes"):
         _run(tmp_path, "sleep 60", seconds=1)
+    assert (len(api.deleted), api.pods) == (1, {})
+
+
+def test_a_task_that_never_stops_printing_ends_at_its_deadline_too(
+    tmp_path: Path, api: Cluster
+) -> None:
+    chatter = "while true; do echo y; sleep 0.001; done"
+    with pytest.raises(StepError, match="timeout_minutes"):
+        _run(tmp_path, chatter, seconds=1, log=lambda line: time.sleep(0.05))
     assert (len(api.deleted), api.pods) == (1, {})
 
 
