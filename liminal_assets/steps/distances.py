@@ -123,9 +123,10 @@ def wasserstein(reference: ArrayLike, current: ArrayLike) -> float:
     lost = abs(len(a) / np.size(reference) - len(b) / np.size(current))
     if not len(a) or not len(b):
         return lost
-    scale = float(a.std())
-    if not scale > abs(float(a[0])) * 1e-12:
-        return lost + float(np.mean(b != a[0]))
+    scale, low, high = float(a.std()), float(a.min()), float(a.max())
+    rounding = max(abs(low), abs(high)) * 1e-12
+    if not scale > rounding:
+        return lost + float(np.mean((b < low - rounding) | (b > high + rounding)))
     return lost + _transport(in_order(a), in_order(b)) / scale
 
 

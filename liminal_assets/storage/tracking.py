@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from liminal_assets.errors import StepError
 from liminal_assets.language.loading import Project
 from liminal_assets.storage.locks import file_lock
+from liminal_assets.storage.spark import mark_missing_spark_connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,6 +40,7 @@ def import_mlflow() -> Any:
     """MLflow, imported without its chatter."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    mark_missing_spark_connect()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import mlflow

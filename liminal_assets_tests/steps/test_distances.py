@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
@@ -64,6 +64,7 @@ def test_bounded_distances_reach_one_only_without_a_common_bin(
 
 @pytest.mark.parametrize("distance", SAMPLE, ids=lambda f: f.__name__)
 @given(a=samples, b=samples, seed=st.integers(0, 9))
+@example(a=[1e6, 999999.9999999999], b=[math.nan], seed=0)
 @few
 def test_sample_distances_are_zero_for_equal_samples_and_blind_to_order(
     distance: Callable[..., float], a: list[float], b: list[float], seed: int

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from liminal_assets.integrations.expectations.names import expectation_names, snake_name
 from liminal_assets.language.datasets import Check
 from liminal_assets.language.diagnostics import did_you_mean
+from liminal_assets.storage.spark import mark_missing_spark_connect
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
@@ -84,6 +85,7 @@ def build_expectation(check: Check) -> Expectation:
     """
     if mistake := name_mistake(check):
         raise CheckMistakesError([mistake])
+    mark_missing_spark_connect()
     with quiet():
         import great_expectations.expectations.core  # noqa: F401  # fills the registry
         from great_expectations.compatibility.pydantic import ValidationError
