@@ -153,7 +153,9 @@ def _stand_in(match: re.Match[str]) -> str:
 def _parsed(sql: str) -> dict[str, Any]:
     import duckdb
 
-    (row,) = duckdb.connect().execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
+    # a value for a placeholder has DuckDB 1.5 import pandas
+    text = sql.replace("'", "''")
+    (row,) = duckdb.connect().execute(f"SELECT json_serialize_sql('{text}')").fetchall()
     parsed: dict[str, Any] = json.loads(row[0])
     return parsed
 

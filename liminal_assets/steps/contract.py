@@ -74,8 +74,8 @@ class Contract:
         for name in self.unique:
             value = self.casts.get(name, identifier(name))
             repeated = (
-                f"SELECT {value} AS {_VALUE} FROM {source} "
-                f"GROUP BY ALL HAVING count(*) > 1 AND {_VALUE} IS NOT NULL"
+                f"SELECT {_VALUE} FROM (SELECT {value} AS {_VALUE} FROM {source}) "
+                f"WHERE {_VALUE} IS NOT NULL GROUP BY {_VALUE} HAVING count(*) > 1"
             )
             parts.append(f"{value} IN ({repeated}) AS {identifier(_REPEATED + name)}")
         return f"SELECT {', '.join(parts)} FROM {source}"

@@ -165,7 +165,7 @@ def test_a_database_must_be_one_that_ibis_knows(tmp_path: Path) -> None:
 
 
 def test_expressions_of_steps_are_parsed(tmp_path: Path) -> None:
-    text = clean("{from: sales, steps: [{derive: {x: 'y +'}}, {filter: 'x >> > 2'}]}")
+    text = clean("{from: sales, steps: [{derive: {x: 'y +'}}, {filter: 'x > (2'}]}")
     mistakes = found(tmp_path, text)
     assert [(line, code) for _, line, _, code, _ in mistakes] == [(8, "sql"), (8, "sql")]
 

@@ -158,7 +158,8 @@ def test_without_quarantine_a_broken_rule_blocks_with_counts_and_samples(tmp_pat
 
 
 def test_columns_that_are_not_listed_pass_as_they_are(tmp_path: Path) -> None:
-    rows = pa.table({"a": [1], "more": [["x"]], "é 'q\" ": [None]})
+    nothing = pa.array([None], pa.string())  # DuckDB 1.5 has no columns of nulls alone
+    rows = pa.table({"a": [1], "more": [["x"]], "é 'q\" ": nothing})
     with judged(tmp_path, {"a": "integer"}, rows) as audited:
         assert audited.kept.schema == rows.schema
 

@@ -21,7 +21,13 @@ from liminal_assets.integrations.expectations.rowtests import (
     members,
     repeated,
 )
-from liminal_assets.integrations.expectations.sql import NotInSqlError, Schema, constant, moment
+from liminal_assets.integrations.expectations.sql import (
+    NotInSqlError,
+    Schema,
+    constant,
+    exactly,
+    moment,
+)
 
 __all__ = ["Counted", "Metric", "metric_of", "row_test_of"]
 
@@ -149,7 +155,7 @@ def _outliers(domain: Domain, arguments: Arguments) -> Metric:
         spread = high - low
     elif method == "std":
         mean, spread = yield [
-            domain.aggregate(f"favg({x})"),
+            domain.aggregate(exactly("avg", x)),
             domain.aggregate(f"stddev_samp({x})"),
         ]
         low = high = _float(mean)
@@ -207,7 +213,7 @@ def _extreme(domain: Domain, function: str) -> Metric:
 
 @_metric("column.mean")
 def _mean(domain: Domain, arguments: Arguments) -> Metric:
-    return _one(domain.aggregate(f"favg({_number(domain)})"), _float)
+    return _one(domain.aggregate(exactly("avg", _number(domain))), _float)
 
 
 @_metric("column.standard_deviation")
@@ -223,7 +229,7 @@ def _sum(domain: Domain, arguments: Arguments) -> Metric:
     elif schema.kind(column) == "integer":
         total, nothing = f"sum({schema.value(column)})", "0"
     else:
-        total, nothing = f"fsum({_number(domain)})", "0.0::DOUBLE"
+        total, nothing = exactly("sum", _number(domain)), "0.0::DOUBLE"
     return _one(f"coalesce({domain.aggregate(total)}, {nothing})")
 
 

@@ -34,9 +34,9 @@ _OPPOSITES: Mapping[Any, Any] = {
     sre.CATEGORY_NOT_DIGIT: sre.CATEGORY_DIGIT,
     sre.CATEGORY_NOT_WORD: sre.CATEGORY_WORD,
 }
+_BEGINNINGS = (sre.AT_BEGINNING, sre.AT_BEGINNING_STRING)
 _PLACES: Mapping[Any, str] = {
-    sre.AT_BEGINNING: r"\A",
-    sre.AT_BEGINNING_STRING: r"\A",
+    **dict.fromkeys(_BEGINNINGS, r"\A"),
     sre.AT_END_STRING: r"\z",
 }
 _END = r"(?:\n?\z)"
@@ -58,24 +58,30 @@ def to_re2(pattern: str) -> str:
         raise NotInSqlError(f"the regular expression {pattern!r}: {error}") from None
     if parsed.state.flags & ~re.UNICODE:
         raise NotInSqlError("a regular expression with flags")
-    return _sequence(parsed, last=True)
+    return _sequence(parsed, first=True, last=True)
 
 
-def _sequence(items: Any, *, last: bool = False) -> str:
-    """A sequence of items; ``last`` if nothing follows it in the whole pattern."""
-    parts = []
-    for index, (kind, value) in enumerate(items):
-        parts.append(_item(kind, value, last=last and index == len(items) - 1))
-    return "".join(parts)
+def _sequence(items: Any, *, first: bool = False, last: bool = False) -> str:
+    """A sequence of items; ``first`` and ``last`` if nothing stands before it, or follows it, in
+    the whole pattern."""
+    end = len(items) - 1
+    return "".join(
+        _item(kind, value, first=first and index == 0, last=last and index == end)
+        for index, (kind, value) in enumerate(items)
+    )
 
 
-def _item(kind: Any, value: Any, *, last: bool) -> str:
+def _item(kind: Any, value: Any, *, first: bool, last: bool) -> str:
     if kind is sre.AT and value is sre.AT_END and last:
         return _END
+    if kind is sre.AT and value in _BEGINNINGS and not first:
+        # DuckDB 1.5 takes what stands before it for the whole pattern
+        raise NotInSqlError("a regular expression with '^' in its midst")
     if kind is sre.SUBPATTERN:
-        return _group(value, last=last)
+        return _group(value, first=first, last=last)
     if kind is sre.BRANCH:
-        return f"(?:{'|'.join(_sequence(branch, last=last) for branch in value[1])})"
+        branches = (_sequence(branch, first=first, last=last) for branch in value[1])
+        return f"(?:{'|'.join(branches)})"
     write = _WRITERS.get(kind)
     if write is None:
         raise NotInSqlError(f"a regular expression with {str(kind).lower()}")
@@ -121,11 +127,11 @@ def _repeat(value: Any, greed: str) -> str:
     return f"{body}{count}{greed}"
 
 
-def _group(value: Any, *, last: bool) -> str:
+def _group(value: Any, *, first: bool, last: bool) -> str:
     _, add, remove, items = value
     if add or remove:
         raise NotInSqlError("a regular expression with flags")
-    return f"(?:{_sequence(items, last=last)})"
+    return f"(?:{_sequence(items, first=first, last=last)})"
 
 
 def _place(value: Any) -> str:

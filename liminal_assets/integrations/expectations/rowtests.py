@@ -15,7 +15,13 @@ from typing import Any
 
 from liminal_assets.integrations.expectations.domains import Domain
 from liminal_assets.integrations.expectations.regexes import to_re2
-from liminal_assets.integrations.expectations.sql import NotInSqlError, Schema, constant, moment
+from liminal_assets.integrations.expectations.sql import (
+    NotInSqlError,
+    Schema,
+    constant,
+    exactly,
+    moment,
+)
 
 __all__ = ["ROW_TESTS", "RowTest", "inside", "members", "repeated"]
 
@@ -282,7 +288,7 @@ def _z_score(domain: Domain, arguments: Arguments) -> RowTest:
         raise NotInSqlError("the z-score of what is no number")
     x = schema.double(column)
     statistics = f"FROM {domain.source} WHERE {domain.present}"
-    mean = f"(SELECT favg({x}) {statistics})"
+    mean = f"(SELECT {exactly('avg', x)} {statistics})"
     spread = f"(SELECT nullif(stddev_samp({x}), 0) {statistics})"
     score, threshold = f"({x} - {mean}) / {spread}", float(arguments["threshold"])
     if arguments.get("double_sided"):

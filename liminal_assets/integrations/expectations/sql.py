@@ -15,7 +15,7 @@ from typing import Any, Literal
 from liminal_assets.language.diagnostics import did_you_mean
 from liminal_assets.storage.forms import identifier, literal
 
-__all__ = ["Kind", "MissingColumnError", "NotInSqlError", "Schema", "constant", "moment"]
+__all__ = ["Kind", "MissingColumnError", "NotInSqlError", "Schema", "constant", "exactly", "moment"]
 
 Kind = Literal["integer", "float", "boolean", "text", "moment", "date", "time", "other"]
 """What values of a column can be compared with."""
@@ -32,6 +32,13 @@ _KINDS: dict[str, Kind] = {
     "DATE": "date",
     "TIME": "time",
 }
+
+
+def exactly(function: Literal["avg", "sum"], value: str) -> str:
+    """SQL of the mean or the sum of numbers without rounding errors that add up; infinite where
+    one of them is, for which DuckDB 1.5's summation by Kahan has no answer."""
+    exact = f"f{function}({value})"
+    return f"CASE WHEN isnan({exact}) THEN {function}({value}) ELSE {exact} END"
 
 
 class NotInSqlError(Exception):
