@@ -176,8 +176,9 @@ def test_what_a_command_leaves_in_the_background_ends_with_it(tmp_path: Path) ->
 
 
 STEP = """
-import sys
+import signal, sys
 from liminal_assets.execution.processes import Order, run_together
+signal.signal(signal.SIGTERM, signal.SIG_DFL)  # who runs the tests may have it ignored
 command, folder, path = sys.argv[1:]
 order = Order(["/bin/bash", "-c", command], folder, {"PATH": path}, grace=0.2)
 run_together([order], lambda _, line: print(line, flush=True))
@@ -194,7 +195,7 @@ def test_a_tree_ends_with_the_process_that_runs_it(tmp_path: Path, number: int) 
     assert step.stdout is not None
     assert step.stdout.readline() == "up\n"
     step.send_signal(number)
-    step.wait()
+    step.wait(30)
     step.stdout.close()
     assert all(is_gone(tmp_path, name) for name in ("session", "stubborn", "child"))
 
