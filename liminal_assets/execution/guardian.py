@@ -3,7 +3,7 @@
 It runs in a process of its own for each command, so that it survives when the step's process is
 killed. Standard input brings one line of JSON (:class:`Order`) and then stays open; its end means
 that the command is to stop, or that who ordered it died. A descriptor takes lines of JSON back:
-``pid`` once the command runs, then ``code``, ``signal`` or ``problem``.
+``pid`` before the command runs, then ``code``, ``signal`` or ``problem``.
 
 On Linux it is the parent of whatever descendant loses its own (PR_SET_CHILD_SUBREAPER), also of
 those that left the process group. Elsewhere the group is all that it can end.
@@ -111,13 +111,12 @@ class _Guardian:
 
     def run(self) -> None:
         """Starts the command and waits; reports what became of it."""
-        self.pid, problem = _start(self.order)
+        self.pid, problem = _start(self.order, self.status)
         if problem:
             os.waitpid(self.pid, 0)
             self.pid = 0
             self.report(problem)
             return
-        self.report({"pid": self.pid})
         self.wait()
         self.end_all()
         if self.ended is not None:
@@ -176,20 +175,20 @@ class _Guardian:
             os.write(self.status, json.dumps(values).encode() + b"\n")
 
 
-def _start(order: Order) -> tuple[int, Mapping[str, Any] | None]:
+def _start(order: Order, status: int) -> tuple[int, Mapping[str, Any] | None]:
     """The process of a command, and why it isn't the command if it couldn't become it."""
     told, telling = os.pipe()
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _become(order, telling, parent)
+        _become(order, telling, parent, status)
     os.close(telling)
     with os.fdopen(told, "rb") as stream:
         problem = stream.read()
     return pid, json.loads(problem) if problem else None
 
 
-def _become(order: Order, telling: int, parent: int) -> None:
+def _become(order: Order, telling: int, parent: int, status: int) -> None:
     """In the new process: a group and a view of the file system of its own, then the command."""
     missing = order.folder
     try:
@@ -198,6 +197,8 @@ def _become(order: Order, telling: int, parent: int) -> None:
         _prctl(_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
+        # told here, for the command's first act may be to kill its guardian
+        os.write(status, json.dumps({"pid": os.getpid()}).encode() + b"\n")
         _mount(order.binds)
         os.chdir(order.folder)
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGTERM):

@@ -135,7 +135,9 @@ def test_what_is_left_of_a_crash_is_stopped(
     liminal: Liminal, project: Path, tmp_path: Path
 ) -> None:
     program: Program = server(tmp_path)
-    left = subprocess.Popen(program.arguments, cwd=tmp_path, start_new_session=True)
+    left = subprocess.Popen(
+        program.arguments, cwd=tmp_path, start_new_session=True, stdout=subprocess.DEVNULL
+    )
     Records(project / ".liminal").write(Record("greetings/api", "service").of_process(left.pid))
     done = liminal("stop", "--json")
     assert json.loads(done.out) == ["greetings/api"]
