@@ -11,7 +11,14 @@ import click
 from liminal_assets.language.diagnostics import InvalidProjectError
 from liminal_assets.language.loading import Project, find_project_file, find_projects, load_project
 
-__all__ = ["as_json", "open_project", "open_projects", "project_file", "project_options"]
+__all__ = [
+    "as_json",
+    "open_project",
+    "open_projects",
+    "project_file",
+    "project_options",
+    "ui_ports",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -42,6 +49,18 @@ def project_options(command: Command) -> Command:
         default=Path(),
         help="A project's folder or its liminal.yml. Default: the current folder.",
     )(command)
+
+
+def ui_ports(command: Command) -> Command:
+    """``--port`` and ``--mlflow-port`` of the UIs: parameters ``port`` and ``mlflow_port``."""
+    number = click.IntRange(1, 65535)
+    for name, port, whose in (
+        ("--mlflow-port", 5000, "Of MLflow's UI."),
+        ("--port", 3000, "Of Dagster's UI."),
+    ):
+        option = click.option(name, type=number, default=port, show_default=True, help=whose)
+        command = option(command)
+    return command
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -15,7 +15,7 @@ from types import FrameType
 import click
 
 from liminal_assets.cli.bringing_up import all_programs
-from liminal_assets.cli.options import as_json, project_options
+from liminal_assets.cli.options import as_json, project_options, ui_ports
 from liminal_assets.cli.output import complain, print_json, print_table, say
 from liminal_assets.cli.projects import projects_to_start
 from liminal_assets.cli.streams import show_line
@@ -39,20 +39,7 @@ __all__ = ["command"]
     is_flag=True,
     help="Return once everything is ready; 'liminal stop' stops it.",
 )
-@click.option(
-    "--port",
-    type=click.IntRange(1, 65535),
-    default=3000,
-    show_default=True,
-    help="Of Dagster's UI.",
-)
-@click.option(
-    "--mlflow-port",
-    type=click.IntRange(1, 65535),
-    default=5000,
-    show_default=True,
-    help="Of MLflow's UI.",
-)
+@ui_ports
 @click.option("--supervise", is_flag=True, hidden=True)
 @as_json
 def command(

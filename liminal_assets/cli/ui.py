@@ -10,7 +10,7 @@ from types import FrameType
 
 import click
 
-from liminal_assets.cli.options import project_options
+from liminal_assets.cli.options import project_options, ui_ports
 from liminal_assets.cli.output import say
 from liminal_assets.cli.projects import projects_together
 from liminal_assets.cli.servers import check_free, dagster_server, mlflow_server
@@ -21,16 +21,7 @@ __all__ = ["command"]
 
 @click.command("ui")
 @project_options
-@click.option(
-    "--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Dagster's."
-)
-@click.option(
-    "--mlflow-port",
-    type=click.IntRange(1, 65535),
-    default=5000,
-    show_default=True,
-    help="MLflow's.",
-)
+@ui_ports
 def command(project: Path, env: str | None, port: int, mlflow_port: int) -> int:
     """Start Dagster's UI and daemon (sensors and schedules on) and MLflow's UI.
 
