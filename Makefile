@@ -49,13 +49,13 @@ docs: venv
 lock: venv
 	$(BIN)/python -m venv build/lock
 	build/lock/bin/pip install --quiet 'uv>=0.9'
-	build/lock/bin/uv pip compile pyproject.toml --extra examples --group build \
-	  --universal --python-version 3.10 --generate-hashes --no-emit-index-url --upgrade \
-	  --custom-compile-command 'make lock' --quiet -o requirements.lock
 	build/lock/bin/uv pip compile pyproject.toml --extra examples --group build --group dev \
-	  --constraint requirements.lock \
-	  --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
+	  --universal --python-version 3.10 --generate-hashes --no-emit-index-url --upgrade \
 	  --custom-compile-command 'make lock' --quiet -o requirements-dev.lock
+	build/lock/bin/uv pip compile pyproject.toml --extra examples --group build \
+	  --constraint requirements-dev.lock \
+	  --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command 'make lock' --quiet -o requirements.lock
 
 venv:
 	@PYTHON='$(PYTHON)' sh .ci/venv $(VENV) requirements.lock
