@@ -8,32 +8,34 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-import msgspec
-
 from liminal_assets.serving.documents import Documents
+from liminal_assets.serving.engine import Engine
 from liminal_assets.serving.errors import RequestError
 from liminal_assets.serving.live import LiveModel
-from liminal_assets.serving.log import Answered, PredictionBuffer, new_id, row_ids
+from liminal_assets.serving.log import PredictionBuffer, new_id
+from liminal_assets.serving.messages import (
+    HTML,
+    DisconnectedError,
+    Message,
+    Receive,
+    Response,
+    Send,
+    only,
+    read_body,
+)
 from liminal_assets.serving.model import ServedModel
 from liminal_assets.serving.protocol import decode, encode
-from liminal_assets.serving.validation import validated
 from liminal_assets.steps.signature import Signature
 
 __all__ = ["ServingApp", "create_app"]
 
-Message = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
 _INLINE_BYTES = 16_384
 """Larger bodies are answered in a thread, so that health checks don't wait for them."""
-_JSON = b"application/json"
-_HTML = b"text/html; charset=utf-8"
 
 _log = logging.getLogger("liminal_assets.serving")
 
@@ -98,15 +100,15 @@ class ServingApp:
         max_rows: int = 10_000,
         max_body_mb: float = 16.0,
     ) -> None:
+        self.engine = Engine(live, log=log, max_rows=max_rows)
         self.live = live
         self.log = log
         self.title = title
-        self._max_rows = max_rows
         self._max_bytes = int(max_body_mb * 1024 * 1024)
         self._stopping = False
         self._pool: ThreadPoolExecutor | None = None
         self._documents: Documents | None = None
-        self._pages: Mapping[str, Callable[[], _Response]] = {
+        self._pages: Mapping[str, Callable[[], Response]] = {
             "/healthz": self._healthz,
             "/readyz": self._readyz,
             "/version": self._version,
@@ -127,33 +129,29 @@ class ServingApp:
         path, method = scope["path"], scope["method"]
         try:
             if path == "/predict":
-                _only(method, "POST")
+                only(method, "POST")
                 response = await self._predict(scope, receive)
             elif page := self._pages.get(path):
-                _only(method, "GET", "HEAD")
+                only(method, "GET", "HEAD")
                 response = page()
             else:
                 known = ", ".join(["/predict", *self._pages])
                 raise RequestError(404, "not_found", f"there is no {path[:200]}; there are {known}")
-        except _DisconnectedError:
+        except DisconnectedError:
             return
         except RequestError as error:
-            response = self._refusal(error)
+            response = Response.refusal(error, self._version_now)
         except Exception:
             incident = new_id()
             _log.exception("incident %s: a request failed", incident)
             message = f"the server failed; its log says why under incident {incident}"
-            response = self._refusal(RequestError(500, "internal", message))
+            response = Response.refusal(RequestError(500, "internal", message), self._version_now)
         await response.send(send, body=method != "HEAD")
 
-    async def _predict(self, scope: Message, receive: Receive) -> _Response:
+    async def _predict(self, scope: Message, receive: Receive) -> Response:
         requested_at = time.time()
-        body = await _body(scope, receive, self._max_bytes)
-        # one look: the whole answer is this version's, even if the next takes over meanwhile
-        model = self.live.state.model
-        if model is None:
-            problem = self.live.state.problem or "there is no model yet"
-            raise RequestError(503, "not_ready", problem)
+        body = await read_body(scope, receive, self._max_bytes)
+        model = self.engine.route()
         if len(body) <= _INLINE_BYTES and not model.slow:
             answer = self._answer(model, body, requested_at)
         else:
@@ -161,18 +159,13 @@ class ServingApp:
             answer = await loop.run_in_executor(
                 self._threads, self._answer, model, body, requested_at
             )
-        return _Response(200, answer, version=model.version)
+        return Response(200, answer, version=model.version)
 
     def _answer(self, model: ServedModel, body: bytes, requested_at: float) -> bytes:
-        rows = decode(body, model.signature, self._max_rows)
-        columns = validated(rows, model.signature)
-        scores = model.predict(columns, rows.count)
-        request = new_id()
-        ids = row_ids(request, rows.count)
-        if self.log is not None:
-            self.log.add(Answered(model, columns, scores, ids, requested_at, time.time()))
-        head = {"model": model.name, "model_version": model.version, "prediction_id": request}
-        return encode(head, scores, ids)
+        rows = decode(body, model.signature, self.engine.max_rows)
+        answer = self.engine.answer(model, rows, requested_at)
+        head = {"model": model.name, "model_version": model.version, "prediction_id": answer.id}
+        return encode(head, answer.scores, answer.ids)
 
     @property
     def _threads(self) -> ThreadPoolExecutor:
@@ -181,21 +174,15 @@ class ServingApp:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="predict")
         return self._pool
 
-    def _refusal(self, error: RequestError) -> _Response:
+    @property
+    def _version_now(self) -> str | None:
         model = self.live.state.model
-        version = model.version if model else None
-        said = {"error": error.as_dict(), "model_version": version}
-        response = _Response(error.status, msgspec.json.encode(said), version=version)
-        if error.status == 503:
-            response.headers.append((b"retry-after", b"1"))
-        if error.allow:
-            response.headers.append((b"allow", error.allow.encode()))
-        return response
+        return model.version if model else None
 
-    def _healthz(self) -> _Response:
-        return _Response(200, b'{"status":"alive"}')
+    def _healthz(self) -> Response:
+        return Response(200, b'{"status":"alive"}')
 
-    def _readyz(self) -> _Response:
+    def _readyz(self) -> Response:
         state = self.live.state
         problem = "the server is stopping" if self._stopping else state.problem
         ready = state.model is not None and not self._stopping
@@ -204,9 +191,9 @@ class ServingApp:
             "model_version": state.model.version if state.model else None,
             "problem": problem,
         }
-        return _Response(200 if ready else 503, msgspec.json.encode(said))
+        return Response.of(said, 200 if ready else 503)
 
-    def _version(self) -> _Response:
+    def _version(self) -> Response:
         state = self.live.state
         model = state.model
         said = {
@@ -218,19 +205,19 @@ class ServingApp:
             "problem": state.problem,
             "prediction_log": asdict(self.log.state) if self.log else None,
         }
-        return _Response(200, msgspec.json.encode(said))
+        return Response.of(said)
 
-    def _openapi(self) -> _Response:
-        return _Response(200, self._documentation().openapi)
+    def _openapi(self) -> Response:
+        return Response(200, self._documentation().openapi)
 
-    def _docs(self) -> _Response:
-        return _Response(200, self._documentation().page, kind=_HTML)
+    def _docs(self) -> Response:
+        return Response(200, self._documentation().page, kind=HTML)
 
     def _documentation(self) -> Documents:
         """The documents of the version that answers now."""
         model = self.live.state.model
         if self._documents is None or self._documents.model is not model:
-            self._documents = Documents.of(self.title, model, self._max_rows)
+            self._documents = Documents.of(self.title, model, self.engine.max_rows)
         return self._documents
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
@@ -254,68 +241,3 @@ class ServingApp:
             self._pool.shutdown()
         if self.log is not None:
             await asyncio.get_running_loop().run_in_executor(None, self.log.close)
-
-
-class _Response:
-    """Status, headers and body of one answer."""
-
-    __slots__ = ("body", "headers", "status")
-
-    def __init__(
-        self, status: int, body: bytes, *, version: str | None = None, kind: bytes = _JSON
-    ) -> None:
-        self.status = status
-        self.body = body
-        self.headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
-        if version is not None:
-            self.headers.append((b"x-model-version", version.encode("latin-1", "replace")))
-
-    async def send(self, send: Send, *, body: bool = True) -> None:
-        """Sends it; without the body for HEAD."""
-        start = {"type": "http.response.start", "status": self.status, "headers": self.headers}
-        await send(start)
-        await send({"type": "http.response.body", "body": self.body if body else b""})
-
-
-class _DisconnectedError(Exception):
-    """The client went away before its request was complete."""
-
-
-def _only(method: str, *allowed: str) -> None:
-    if method not in allowed:
-        message = f"it answers {' and '.join(allowed)} only"
-        raise RequestError(405, "method_not_allowed", message, allow=", ".join(allowed))
-
-
-async def _body(scope: Message, receive: Receive, limit: int) -> bytes:
-    """The body of a request.
-
-    Raises:
-        RequestError: 413 as soon as it is known to be too large.
-    """
-    for name, value in scope["headers"]:
-        if name == b"content-length" and (len(value) > 18 or int(value) > limit):
-            raise _too_large(limit)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        parts, size = [body], len(body)
-        while message.get("more_body"):
-            message = await receive()
-            part = message.get("body", b"")
-            size += len(part)
-            if size > limit:
-                raise _too_large(limit)
-            parts.append(part)
-        body = b"".join(parts)
-    if message["type"] == "http.disconnect":
-        raise _DisconnectedError
-    if len(body) > limit:
-        raise _too_large(limit)
-    return body
-
-
-def _too_large(limit: int) -> RequestError:
-    return RequestError(
-        413, "body_too_large", f"the body is larger than {limit / 1024 / 1024:.3g} MiB"
-    )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from liminal_assets.errors import StepError
 from liminal_assets.serving.model import ServedModel
-from liminal_assets.steps.score import Scores
+from liminal_assets.steps.scores import Scores
 from liminal_assets.steps.signature import FieldType
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from liminal_assets.errors import StepError
 from liminal_assets.serving.errors import Problem, RequestError
-from liminal_assets.steps.score import Scorer, Scores, model_errors
+from liminal_assets.steps.score import Scorer, model_errors
+from liminal_assets.steps.scores import Scores
 from liminal_assets.steps.signature import Signature
 
 __all__ = ["PipelinePredictor", "Predictor", "ServedModel"]

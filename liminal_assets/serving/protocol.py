@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from liminal_assets.serving.errors import RequestError
-from liminal_assets.steps.score import Scores
+from liminal_assets.steps.scores import Scores
 from liminal_assets.steps.signature import Signature
 
 __all__ = ["MISSING", "Rows", "decode", "encode", "rows_of"]

@@ -9,7 +9,8 @@ from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.loading import Project
 from liminal_assets.serving.model import ServedModel
 from liminal_assets.steps.champion import reference_rows
-from liminal_assets.steps.signature import Signature, carried_fields
+from liminal_assets.steps.identity import carried_fields
+from liminal_assets.steps.signature import Signature
 from liminal_assets.storage.registry import ModelRegistry
 
 __all__ = ["RegistrySource"]

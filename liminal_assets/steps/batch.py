@@ -17,10 +17,10 @@ from liminal_assets.language.loading import Project
 from liminal_assets.language.partitions import partitions_of
 from liminal_assets.steps.champion import Champion, load_champion
 from liminal_assets.steps.distribution import prediction_summary
+from liminal_assets.steps.identity import identifying_columns
 from liminal_assets.steps.inputs import read_input
 from liminal_assets.steps.report import Records
 from liminal_assets.steps.score import CHUNK_ROWS, ScoreStream
-from liminal_assets.steps.signature import identifying_columns
 from liminal_assets.storage.connections import write_table
 from liminal_assets.storage.forms import connect, engine_errors
 from liminal_assets.storage.tables import StagedTable, Table, TableStore, content_version

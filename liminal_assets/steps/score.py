@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from liminal_assets.errors import StepError
 from liminal_assets.language.diagnostics import did_you_mean
+from liminal_assets.steps.scores import Scores
 from liminal_assets.steps.signature import SQL_TYPES, Signature
 from liminal_assets.storage.forms import engine_errors
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["CHUNK_ROWS", "ScoreStream", "Scorer", "Scores", "model_errors", "score"]
+__all__ = ["CHUNK_ROWS", "ScoreStream", "Scorer", "model_errors", "score"]
 
 CHUNK_ROWS = 100_000
 """Rows scored at a time: larger chunks take more memory and no less time."""
@@ -35,35 +35,6 @@ _ARGMAX = {
 """Classifiers whose ``predict`` is the class of the largest probability, or of the largest of
 scores that a non-decreasing function makes probabilities of: where one probability is the
 largest, it says the label."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What a model says about some rows.
-
-    Attributes:
-        prediction: the label, or the value of a regression.
-        probabilities: by column: ``probability`` of the positive class (two classes), else
-            ``probability_<class>`` of each; none for a model without probabilities.
-    """
-
-    prediction: np.ndarray[Any, Any]
-    probabilities: Mapping[str, np.ndarray[Any, Any]]
-
-    @property
-    def columns(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Every column of the answer."""
-        return {"prediction": self.prediction, **self.probabilities}
-
-    def finite(self) -> np.ndarray[Any, Any]:
-        """Which rows have an answer that is a number throughout."""
-        import numpy as np
-
-        good = np.ones(len(self.prediction), bool)
-        for column in self.columns.values():
-            if column.dtype.kind == "f":
-                good &= np.isfinite(column)
-        return good
 
 
 class Scorer:

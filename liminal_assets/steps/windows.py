@@ -13,8 +13,8 @@ from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Model
 from liminal_assets.language.monitors import Monitor
 from liminal_assets.language.partitions import moments_of, partitions_of
+from liminal_assets.steps.identity import identifying_columns
 from liminal_assets.steps.judgement import Window, is_answer
-from liminal_assets.steps.signature import identifying_columns
 from liminal_assets.storage.forms import engine_errors, literal
 from liminal_assets.storage.journal import Journal
 from liminal_assets.storage.predictions import PredictionLog

@@ -15,7 +15,7 @@ import liminal_assets as la
 from liminal_assets.serving.app import create_app
 from liminal_assets.serving.log import Answered, PredictionBuffer, new_id, row_ids
 from liminal_assets.serving.model import ServedModel
-from liminal_assets.steps.score import Scores
+from liminal_assets.steps.scores import Scores
 from liminal_assets.storage.predictions import PredictionLog
 from liminal_assets_tests.serving.conftest import SIGNATURE, running
 

@@ -13,7 +13,8 @@ from mlflow.models.signature import ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 
 import liminal_assets as la
-from liminal_assets.steps.signature import Field, Signature, carried_fields
+from liminal_assets.steps.identity import carried_fields
+from liminal_assets.steps.signature import Field, Signature
 
 FRAME = pd.DataFrame({"a": [1.5, None], "b": ["x", "y"]})
 EXPECTED = (Field("a", "double", required=False), Field("b", "string"))

@@ -1,0 +1,44 @@
+"""Where a deployment's servers of this machine keep what they share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["ServingFolders"]
+
+
+@dataclass(frozen=True)
+class ServingFolders:
+    """The folder of one deployment: ``<state>/serving/<deployment>``.
+
+    Attributes:
+        root: the folder.
+    """
+
+    root: Path
+
+    @classmethod
+    def of(cls, state: Path, deployment: str) -> ServingFolders:
+        """That of a deployment below a project's state folder."""
+        return cls(state / "serving" / deployment)
+
+    @property
+    def releases(self) -> Path:
+        """One folder per release."""
+        return self.root / "releases"
+
+    @property
+    def plan(self) -> Path:
+        """The traffic plan."""
+        return self.root / "plan.json"
+
+    @property
+    def spool(self) -> Path:
+        """Answered rows and feedback on their way to the prediction log."""
+        return self.root / "spool"
+
+    @property
+    def metrics(self) -> Path:
+        """What workers count, one file each."""
+        return self.root / "metrics"

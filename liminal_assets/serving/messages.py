@@ -1,0 +1,116 @@
+"""HTTP over ASGI: bodies within a limit, and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from liminal_assets.serving.errors import RequestError
+
+__all__ = [
+    "HTML",
+    "JSON",
+    "DisconnectedError",
+    "Message",
+    "Receive",
+    "Response",
+    "Send",
+    "only",
+    "read_body",
+]
+
+Message = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+JSON = b"application/json"
+HTML = b"text/html; charset=utf-8"
+
+
+class DisconnectedError(Exception):
+    """The client went away before its request was complete."""
+
+
+class Response:
+    """Status, headers and body of one answer."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(
+        self, status: int, body: bytes, *, version: str | None = None, kind: bytes = JSON
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+        if version is not None:
+            self.headers.append((b"x-model-version", version.encode("latin-1", "replace")))
+
+    @classmethod
+    def of(cls, said: Any, status: int = 200) -> Response:
+        """A value as JSON."""
+        return cls(status, msgspec.json.encode(said))
+
+    @classmethod
+    def refusal(cls, error: RequestError, version: str | None) -> Response:
+        """Why a request can't be answered, as this server says it."""
+        said = {"error": error.as_dict(), "model_version": version}
+        response = cls(error.status, msgspec.json.encode(said), version=version)
+        if error.status == 503:
+            response.headers.append((b"retry-after", b"1"))
+        if error.allow:
+            response.headers.append((b"allow", error.allow.encode()))
+        return response
+
+    async def send(self, send: Send, *, body: bool = True) -> None:
+        """Sends it; without the body for HEAD."""
+        start = {"type": "http.response.start", "status": self.status, "headers": self.headers}
+        await send(start)
+        await send({"type": "http.response.body", "body": self.body if body else b""})
+
+
+def only(method: str, *allowed: str) -> None:
+    """Refuses other methods.
+
+    Raises:
+        RequestError: 405.
+    """
+    if method not in allowed:
+        message = f"it answers {' and '.join(allowed)} only"
+        raise RequestError(405, "method_not_allowed", message, allow=", ".join(allowed))
+
+
+async def read_body(scope: Message, receive: Receive, limit: int) -> bytes:
+    """The body of a request.
+
+    Raises:
+        RequestError: 413 as soon as it is known to be too large.
+        DisconnectedError: the client went away.
+    """
+    for name, value in scope["headers"]:
+        if name == b"content-length" and (len(value) > 18 or int(value) > limit):
+            raise _too_large(limit)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        parts, size = [body], len(body)
+        while message.get("more_body"):
+            message = await receive()
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise _too_large(limit)
+            parts.append(part)
+        body = b"".join(parts)
+    if message["type"] == "http.disconnect":
+        raise DisconnectedError
+    if len(body) > limit:
+        raise _too_large(limit)
+    return body
+
+
+def _too_large(limit: int) -> RequestError:
+    return RequestError(
+        413, "body_too_large", f"the body is larger than {limit / 1024 / 1024:.3g} MiB"
+    )

@@ -1,0 +1,41 @@
+"""What a model says about some rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Scores"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model says about some rows.
+
+    Attributes:
+        prediction: the label, or the value of a regression.
+        probabilities: by column: ``probability`` of the positive class (two classes), else
+            ``probability_<class>`` of each; none for a model without probabilities.
+    """
+
+    prediction: np.ndarray[Any, Any]
+    probabilities: Mapping[str, np.ndarray[Any, Any]]
+
+    @property
+    def columns(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Every column of the answer."""
+        return {"prediction": self.prediction, **self.probabilities}
+
+    def finite(self) -> np.ndarray[Any, Any]:
+        """Which rows have an answer that is a number throughout."""
+        import numpy as np
+
+        good = np.ones(len(self.prediction), bool)
+        for column in self.columns.values():
+            if column.dtype.kind == "f":
+                good &= np.isfinite(column)
+        return good
