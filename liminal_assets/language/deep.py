@@ -119,6 +119,14 @@ def _expectations(project: Project) -> Iterator[Diagnostic]:
     yield from expectation_mistakes(project)
 
 
+def _targets(project: Project) -> Iterator[Diagnostic]:
+    if not project.spec.deployments:
+        return
+    from liminal_assets.steps.deploy import target_mistakes
+
+    yield from target_mistakes(project)
+
+
 _Finder = Callable[[Project], Any]
 
 _FINDERS: tuple[_Finder, ...] = (
@@ -128,4 +136,5 @@ _FINDERS: tuple[_Finder, ...] = (
     _connections,
     _models,
     _expectations,
+    _targets,
 )

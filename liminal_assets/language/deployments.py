@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from liminal_assets.language.base import Block, Duration, Name, Options, Spec, one_of_keys
 
-__all__ = ["TARGETS", "Batch", "BatchTarget", "Deployment", "Rollout", "Serve"]
+__all__ = [
+    "OWN_TARGETS",
+    "Batch",
+    "BatchTarget",
+    "Deployment",
+    "Rollout",
+    "Serve",
+    "deployment_targets",
+]
 
-TARGETS = "liminal_assets.targets"
-"""The entry-point group of deployment targets."""
+_GROUP = "liminal_assets.targets"
+OWN_TARGETS: Mapping[str, str] = {
+    "local": "liminal_assets.execution.targets.local:LocalTarget",
+}
+"""What this package can bring servers to, each as an entry point names its plugin."""
+
+
+def deployment_targets() -> Mapping[str, EntryPoint]:
+    """Where servers can run, by name: our own, and those of installed packages (entry points of
+    the group ``liminal_assets.targets``)."""
+    own = (EntryPoint(name, value, _GROUP) for name, value in OWN_TARGETS.items())
+    return {point.name: point for point in [*entry_points(group=_GROUP), *own]}
 
 
 class Serve(Spec):
     """A model server."""
 
     target: str = "local"
-    """``local`` or the name of an installed deployment target."""
+    """``local`` or the name of an installed target."""
+    options: Options = {}
+    """What an installed target needs."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """0: any free port."""
@@ -33,6 +55,12 @@ class Serve(Spec):
     """The largest body that a request may have."""
     log_predictions: bool = True
     """Append every answered row to the prediction log, which monitors read."""
+
+    @model_validator(mode="after")
+    def _of_target(self) -> Serve:
+        if self.options and self.target in OWN_TARGETS:
+            raise ValueError(f"'options' is for installed targets, not for {self.target!r}")
+        return self
 
 
 class Rollout(Spec):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from liminal_assets.language.datasets import Dataset
-from liminal_assets.language.deployments import TARGETS
+from liminal_assets.language.deployments import OWN_TARGETS, deployment_targets
 from liminal_assets.language.diagnostics import Diagnostic, Location, did_you_mean
 from liminal_assets.language.environments import BLOCK_KEYS
 from liminal_assets.language.partitions import partitions_of
@@ -173,15 +172,15 @@ def _produced(
 def _targets(project: Project) -> Iterator[Diagnostic]:
     """Where servers run, and the files of scores."""
     for block in project.spec.deployments:
-        if block.serve and block.serve.target != "local":
-            known = ["local", *(point.name for point in entry_points(group=TARGETS))]
-            if block.serve.target not in known:
-                yield Diagnostic(
-                    project.locate(block, "serve", "target"),
-                    "unknown-target",
-                    f"no deployment target is called {block.serve.target!r}",
-                    did_you_mean(block.serve.target, known) or f"known: {', '.join(known)}",
-                )
+        named = block.serve.target if block.serve else "local"
+        # to look for plugins takes time
+        if named not in OWN_TARGETS and named not in (known := deployment_targets()):
+            yield Diagnostic(
+                project.locate(block, "serve", "target"),
+                "unknown-target",
+                f"no deployment target is called {named!r}",
+                did_you_mean(named, known) or f"known: {', '.join(known)}",
+            )
         file = block.batch.to.file if block.batch and block.batch.to else None
         if file and file.endswith(".parquet") and partitions_of(project, block):
             yield Diagnostic(

@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import math
-import statistics
-import time
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from liminal_assets.errors import StepError
-from liminal_assets.language.deployments import TARGETS, Deployment
-from liminal_assets.language.diagnostics import Location, did_you_mean
+from liminal_assets.language.deployments import Deployment, deployment_targets
+from liminal_assets.language.diagnostics import Diagnostic, did_you_mean
 from liminal_assets.language.loading import Project
-from liminal_assets.steps.champion import (
-    Champion,
-    champion_of,
-    load_champion,
-    reference_rows,
-)
-from liminal_assets.steps.score import Scorer
-from liminal_assets.steps.trial import server_on_trial
+from liminal_assets.steps.champion import champion_of
 from liminal_assets.storage.journal import Decision, Journal
 from liminal_assets.storage.registry import ModelVersion
 
 __all__ = [
     "Deployed",
-    "LocalTarget",
     "Target",
+    "TargetStatus",
     "check_rollout",
     "deploy",
     "record_live",
+    "target_mistakes",
     "target_of",
 ]
-
-_LATENCY_CALLS = 20
-_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -54,18 +42,101 @@ class Deployed:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Target(Protocol):
-    """Where servers run: an entry point of the group ``liminal_assets.targets``.
+@dataclass(frozen=True)
+class TargetStatus:
+    """How a deployment is doing at its target.
 
-    The entry point names a class without arguments, or an instance.
+    Attributes:
+        state: in one word: ``ready``, ``starting``, ``failed``, ``stopped``, ``absent``,
+            ``unknown``.
+        version: the version that answers, if the target knows.
+        endpoint: where it answers.
+        details: what else the target tells, for people.
     """
 
+    state: str
+    version: str | None = None
+    endpoint: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Target(ABC):
+    """Where servers run: an entry point of the group ``liminal_assets.targets``.
+
+    The entry point names a class without arguments, or an instance. A plugin needs no more than
+    ``deploy``, and needn't inherit from this class; then the other methods are as they are here.
+    """
+
+    strategies: ClassVar[frozenset[str]] = frozenset({"all_at_once"})
+    """The rollouts that it can do."""
+
+    @abstractmethod
     def deploy(self, project: Project, deployment: Deployment, version: ModelVersion) -> Deployed:
         """Makes ``version`` the one that answers there, and shows that it does.
+
+        What answers as it should already stays as it is. A rollback brings an earlier version.
 
         Raises:
             StepError: it can't; what answered before goes on.
         """
+
+    def check(self, project: Project, deployment: Deployment) -> Iterable[Diagnostic]:
+        """What is wrong with the deployment; asks nothing of the target."""
+        strategy = deployment.rollout.strategy
+        if strategy not in self.strategies:
+            target = deployment.serve.target if deployment.serve else "local"
+            yield Diagnostic(
+                project.locate(deployment, "rollout", "strategy"),
+                "unsupported-rollout",
+                f"the target {target!r} can't do a {strategy} rollout",
+                f"it can do: {', '.join(sorted(self.strategies))}",
+            )
+
+    def status(self, project: Project, deployment: Deployment) -> TargetStatus:
+        """How the deployment is doing there.
+
+        Raises:
+            StepError: the target doesn't say.
+        """
+        return TargetStatus("unknown")
+
+    def delete(self, project: Project, deployment: Deployment) -> bool:
+        """Takes the deployment away, with all that ``deploy`` made.
+
+        Returns:
+            Whether there was something.
+
+        Raises:
+            StepError: it can't.
+        """
+        raise StepError(
+            f"the deployment target of {deployment.name} doesn't delete",
+            location=project.locate(deployment, "serve", "target"),
+        )
+
+
+class _Plugin(Target):
+    """A target that doesn't inherit: it has ``deploy``, and perhaps more."""
+
+    def __init__(self, plugin: Any) -> None:
+        self._plugin = plugin
+
+    def deploy(self, project: Project, deployment: Deployment, version: ModelVersion) -> Deployed:
+        deployed: Deployed = self._plugin.deploy(project, deployment, version)
+        return deployed
+
+    def check(self, project: Project, deployment: Deployment) -> Iterable[Diagnostic]:
+        check = getattr(self._plugin, "check", super().check)
+        yield from check(project, deployment)
+
+    def status(self, project: Project, deployment: Deployment) -> TargetStatus:
+        status = getattr(self._plugin, "status", super().status)
+        told: TargetStatus = status(project, deployment)
+        return told
+
+    def delete(self, project: Project, deployment: Deployment) -> bool:
+        delete = getattr(self._plugin, "delete", super().delete)
+        return bool(delete(project, deployment))
 
 
 def deploy(project: Project, deployment: Deployment | str) -> Deployed:
@@ -76,8 +147,8 @@ def deploy(project: Project, deployment: Deployment | str) -> Deployed:
             the rollout isn't there.
     """
     block = _block(project, deployment)
-    check_rollout(project, block)
     target = target_of(project, block)
+    _check(target, project, block)
     deployed = target.deploy(project, block, champion_of(project, block))
     record_live(project, block, deployed.version, deployed.evidence)
     return deployed
@@ -90,26 +161,23 @@ def target_of(project: Project, block: Deployment) -> Target:
         StepError: none is called so, or its plugin can't be loaded.
     """
     name = block.serve.target if block.serve else "local"
-    if name == "local":
-        return LocalTarget()
-    found = {point.name: point for point in entry_points(group=TARGETS)}
+    found = deployment_targets()
     at = project.locate(block, "serve", "target")
     if name not in found:
-        known = ["local", *found]
         raise StepError(
             f"no deployment target is called {name!r}",
             location=at,
-            hint=did_you_mean(name, known) or f"known: {', '.join(known)}",
+            hint=did_you_mean(name, found) or f"known: {', '.join(found)}",
         )
     try:
         loaded = found[name].load()
-        target: Target = loaded() if isinstance(loaded, type) else loaded
+        target = loaded() if isinstance(loaded, type) else loaded
+        return target if isinstance(target, Target) else _Plugin(target)
     except Exception as error:
         raise StepError(
             f"the deployment target {name!r} can't be loaded: {type(error).__name__}: {error}",
             location=at,
         ) from error
-    return target
 
 
 def record_live(
@@ -144,94 +212,27 @@ def _block(project: Project, deployment: Deployment | str) -> Deployment:
 
 
 def check_rollout(project: Project, block: Deployment) -> None:
-    """Refuses a rollout that nothing here can do, rather than swap at once in silence.
+    """Refuses a rollout that the target can't do, rather than swap at once in silence.
 
     Raises:
-        StepError: the strategy isn't ``all_at_once``.
+        StepError: says what it can do.
     """
-    strategy = block.rollout.strategy
-    if strategy != "all_at_once":
-        raise StepError(
-            f"a {strategy} rollout needs a server that answers with two versions at once, which "
-            "there is none of yet",
-            location=project.locate(block, "rollout", "strategy"),
-            hint="'strategy: all_at_once' swaps versions atomically",
-        )
+    _check(target_of(project, block), project, block)
 
 
-class LocalTarget:
-    """Here: ``liminal serve`` runs the server; a deployment proves that it will answer."""
-
-    def deploy(self, project: Project, deployment: Deployment, version: ModelVersion) -> Deployed:
-        """Starts the real server on a free port, compares its answer with the registry's, and
-        stops it."""
-        started = time.perf_counter()
-        champion = load_champion(project, deployment, version)
-        row = _reference_row(project, deployment.model, champion)
-        asked = champion.signature.as_json(row)
-        with server_on_trial(project, deployment) as server:
-            answer = server.predict(asked)
-            _compare(project.locate(deployment), champion, row, answer)
-            seconds = []
-            for _ in range(_LATENCY_CALLS):
-                before = time.perf_counter()
-                server.predict(asked)
-                seconds.append(time.perf_counter() - before)
-        return Deployed(
-            version,
-            _endpoint(deployment),
-            {
-                "first_prediction": answer["predictions"][0],
-                "asked": asked,
-                "latency_p50_ms": round(statistics.median(seconds) * 1000, 3),
-                "seconds": round(time.perf_counter() - started, 3),
-            },
-        )
+def target_mistakes(project: Project) -> Iterator[Diagnostic]:
+    """What targets find wrong with their deployments."""
+    for block in project.spec.deployments:
+        if block.serve is None:
+            continue
+        try:
+            yield from target_of(project, block).check(project, block)
+        except StepError as error:
+            at = error.location or project.locate(block, "serve", "target")
+            yield Diagnostic(at, "target", error.message, error.hint)
 
 
-def _endpoint(deployment: Deployment) -> str | None:
-    """Where ``liminal serve`` will answer; not known before for any free port."""
-    said = deployment.serve
-    if said is None or said.port == 0:
-        return None
-    host = f"[{said.host}]" if ":" in said.host else said.host
-    return f"http://{host}:{said.port}/predict"
-
-
-def _reference_row(project: Project, model: str, champion: Champion) -> dict[str, Any]:
-    """The first row of the training reference; values of the right types without one."""
-    relation = reference_rows(project, model, champion.version.version)
-    rows = relation.limit(1).to_arrow_table().to_pylist() if relation is not None else []
-    return champion.signature.sample(rows[0] if rows else None)
-
-
-def _compare(at: Location, champion: Champion, row: Mapping[str, Any], answer: Any) -> None:
-    """The served answer against that of the registry's model.
-
-    Raises:
-        StepError: they differ, or another version answered.
-    """
-    if answer["model_version"] != str(champion.version.version):
-        raise StepError(
-            f"version {answer['model_version']} answered where {champion.version.version} was "
-            "expected: the champion moved meanwhile",
-            location=at,
-            transient=True,
-        )
-    signature = champion.signature
-    frame = signature.frame({name: [row[name]] for name in signature.names}, 1)
-    served = answer["predictions"][0]
-    for name, column in Scorer(champion.pipeline)(frame).columns.items():
-        (expected,) = column.tolist()
-        if not _same(served.get(name), expected):
-            raise StepError(
-                f"the server's {name} is {served.get(name)!r}, the registry's {expected!r}",
-                location=at,
-                hint="do both run with the same versions of Python and the libraries?",
-            )
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, int | float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
-    return bool(one == other)
+def _check(target: Target, project: Project, block: Deployment) -> None:
+    for mistake in target.check(project, block):
+        if mistake.is_error:
+            raise StepError(mistake.message, location=mistake.location, hint=mistake.hint)

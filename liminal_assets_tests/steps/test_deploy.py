@@ -11,6 +11,7 @@ import pytest
 
 import liminal_assets as la
 from liminal_assets.steps import deploy as steps
+from liminal_assets.steps import proof
 from liminal_assets.steps.deploy import Deployed, deploy
 from liminal_assets.steps.score import Scorer
 from liminal_assets.steps.trial import server_on_trial
@@ -87,7 +88,7 @@ def test_a_rollout_that_nothing_can_do_is_refused_at_its_line(served: Shop, stra
         "serve: {port: 0, reload_every: 200ms}",
         f"serve: {{port: 0}}\n    rollout: {{strategy: {strategy}}}",
     )
-    with pytest.raises(la.StepError, match=f"a {strategy} rollout needs") as raised:
+    with pytest.raises(la.StepError, match=f"can't do a {strategy} rollout") as raised:
         deploy(changed.project, "late_api")
     assert raised.value.location
     line = changed.project.file.read_text().splitlines()[raised.value.location.line - 1]
@@ -104,7 +105,7 @@ def test_a_server_that_answers_differently_is_not_deployed(
             scores.probabilities["probability"][:] += 1e-6
             return scores
 
-    monkeypatch.setattr(steps, "Scorer", Wrong)
+    monkeypatch.setattr(proof, "Scorer", Wrong)
     with pytest.raises(la.StepError, match=r"the server's probability is .*, the registry's"):
         deploy(served.project, "late_api")
     assert Journal(served.project, "late_api").decisions() == []
@@ -148,8 +149,7 @@ def test_other_targets_are_plugins(
 ) -> None:
     kind = EntryPoint if installed == "works" else Unloadable
     point = kind("cloud", f"{__name__}:Recorder", "liminal_assets.targets")
-    monkeypatch.setattr("liminal_assets.language.references.entry_points", lambda group: [point])
-    monkeypatch.setattr(steps, "entry_points", lambda group: [point])
+    monkeypatch.setattr("liminal_assets.language.deployments.entry_points", lambda group: [point])
     changed = served.rewritten("serve: {port: 0,", "serve: {target: cloud, port: 0,")
     if installed == "breaks":
         with pytest.raises(la.StepError, match="'cloud' can't be loaded: ImportError"):
@@ -167,3 +167,28 @@ def test_an_unknown_target_is_a_mistake_at_its_line(served: Shop) -> None:
     assert mistake.code == "unknown-target"
     assert mistake.hint == "did you mean 'local'?"
     assert mistake.location.line == 19
+
+
+def test_a_plugin_may_have_no_more_than_deploy(
+    served: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = EntryPoint("cloud", f"{__name__}:Recorder", "liminal_assets.targets")
+    monkeypatch.setattr("liminal_assets.language.deployments.entry_points", lambda group: [point])
+    project = served.rewritten(
+        "serve: {port: 0,", "rollout: {strategy: canary}\n    serve: {target: cloud, port: 0,"
+    ).project
+    block = project.spec.deployments[0]
+    target = steps.target_of(project, block)
+    assert target.status(project, block).state == "unknown"
+    with pytest.raises(la.StepError, match="target of late_api doesn't delete"):
+        target.delete(project, block)
+    (mistake,) = steps.target_mistakes(project)
+    assert mistake.message == "the target 'cloud' can't do a canary rollout"
+    assert mistake.location.line == 19
+
+
+def test_options_are_for_installed_targets(served: Shop) -> None:
+    with pytest.raises(la.InvalidProjectError) as raised:
+        served.rewritten("serve: {port: 0,", "serve: {options: {a: 1}, port: 0,")
+    (mistake,) = raised.value.diagnostics
+    assert "'options' is for installed targets" in mistake.message
