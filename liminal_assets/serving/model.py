@@ -11,6 +11,10 @@ from typing import Any, Protocol
 
 from liminal_assets.errors import StepError
 from liminal_assets.serving.errors import Problem, RequestError
+from liminal_assets.serving.forms import load_form
+from liminal_assets.serving.protocol import Rows
+from liminal_assets.serving.release import Release
+from liminal_assets.serving.validation import validated
 from liminal_assets.steps.score import Scorer, model_errors
 from liminal_assets.steps.scores import Scores
 from liminal_assets.steps.signature import Signature
@@ -87,6 +91,8 @@ class ServedModel:
             version takes over.
         loaded_at: when it was loaded (UTC).
         slow: whether one row takes so long that a thread should answer it.
+        form: which form of the model answers.
+        certificate: what shows that the form answers as the pipeline does.
     """
 
     name: str
@@ -97,6 +103,28 @@ class ServedModel:
     example: Mapping[str, Any] = field(default_factory=dict)
     loaded_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     slow: bool = False
+    form: str = "pipeline"
+    certificate: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_release(cls, release: Release) -> ServedModel:
+        """A release that has answered its example.
+
+        Raises:
+            StepError: it can't be loaded, or can't answer.
+        """
+        example = {name: [value] for name, value in release.example.items()}
+        row = validated(Rows(example, 1), release.signature)
+        return cls._asked(
+            load_form(release),
+            release.signature,
+            {name: row[name][0] for name in release.signature.names},
+            name=release.name,
+            version=release.version,
+            run_id=release.run_id,
+            form=release.form,
+            certificate=release.certificate,
+        )
 
     @classmethod
     def of(
@@ -119,6 +147,12 @@ class ServedModel:
         """
         predictor = PipelinePredictor(pipeline, signature)
         row = signature.sample(example)
+        return cls._asked(predictor, signature, row, name=name, version=version, run_id=run_id)
+
+    @classmethod
+    def _asked(
+        cls, predictor: Predictor, signature: Signature, row: Mapping[str, Any], **said: Any
+    ) -> ServedModel:
         columns = {column: [value] for column, value in row.items()}
         with model_errors():
             scores = predictor(columns, 1)
@@ -126,11 +160,9 @@ class ServedModel:
         if len(scores.prediction) != 1 or not scores.finite().all():
             raise StepError("the model has no finite answer for its example row")
         return cls(
-            name=name,
-            version=version,
+            **said,
             signature=signature,
             predictor=predictor,
-            run_id=run_id,
             example={**{field.name: None for field in signature.carried}, **row},
             slow=seconds > SLOW_SECONDS,
         )
