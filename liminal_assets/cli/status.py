@@ -115,7 +115,7 @@ def _served(serve: Serve) -> dict[str, Any]:
         # the address comes from the project's own file
         with urllib.request.urlopen(f"{base}/readyz", timeout=_PATIENCE):  # noqa: S310
             pass
-        with urllib.request.urlopen(f"{base}/version", timeout=_PATIENCE) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"{base}/info", timeout=_PATIENCE) as answer:  # noqa: S310
             told = json.loads(answer.read())
     except urllib.error.HTTPError as error:
         return {"health": f"not ready ({error.code})"}

@@ -8,9 +8,9 @@ It serves a project's deployment (``liminal serve``), or a team's own model:
 
 | module | knows |
 |---|---|
-| ``protocol`` | how rows and answers look in JSON; nothing of models and sockets |
+| ``protocols`` | how rows and answers look on the wire, a module per format |
 | ``validation`` | which values the signature allows |
-| ``model`` | a version that answers checked columns; nothing of JSON and sockets |
+| ``model`` | a version that answers checked columns; nothing of wire formats and sockets |
 | ``live`` | which version answers now, and how the next takes over |
 | ``log`` | answered rows on their way to the prediction log |
 | ``app`` | HTTP: paths, limits, status codes |

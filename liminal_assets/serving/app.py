@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
@@ -25,11 +25,11 @@ from liminal_assets.serving.messages import (
     Receive,
     Response,
     Send,
-    only,
     read_body,
 )
 from liminal_assets.serving.model import ServedModel
-from liminal_assets.serving.protocol import decode, encode
+from liminal_assets.serving.protocols.predict import PredictProtocol
+from liminal_assets.serving.protocols.routes import Page, Request, Router, Scoring
 from liminal_assets.steps.signature import Signature
 
 __all__ = ["ServingApp", "create_app"]
@@ -108,13 +108,20 @@ class ServingApp:
         self._stopping = False
         self._pool: ThreadPoolExecutor | None = None
         self._documents: Documents | None = None
-        self._pages: Mapping[str, Callable[[], Response]] = {
+        self.router = Router(self._routes(), Response.refusal)
+
+    def _routes(self) -> Iterator[Page | Scoring]:
+        """Every path, protocol by protocol."""
+        yield from PredictProtocol(self.engine).routes
+        pages = {
             "/healthz": self._healthz,
             "/readyz": self._readyz,
-            "/version": self._version,
+            "/info": self._info,
             "/openapi.json": self._openapi,
             "/docs": self._docs,
         }
+        for path, answer in pages.items():
+            yield Page(path, Response.refusal, answer)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """ASGI 3."""
@@ -127,45 +134,40 @@ class ServingApp:
 
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
+        refusal = None
         try:
-            if path == "/predict":
-                only(method, "POST")
-                response = await self._predict(scope, receive)
-            elif page := self._pages.get(path):
-                only(method, "GET", "HEAD")
-                response = page()
+            route, variables = self.router.find(path)
+            refusal = route.refusal
+            if method not in route.methods:
+                response = _other_method(method, route.methods)
+            elif isinstance(route, Page):
+                response = route.answer(Request(scope, variables=variables))
             else:
-                known = ", ".join(["/predict", *self._pages])
-                raise RequestError(404, "not_found", f"there is no {path[:200]}; there are {known}")
+                response = await self._score(route, variables, scope, receive)
         except DisconnectedError:
             return
         except RequestError as error:
-            response = Response.refusal(error, self._version_now)
+            refusal = refusal or self.router.refusal(path)
+            response = refusal(error, self._version_now)
         except Exception:
             incident = new_id()
             _log.exception("incident %s: a request failed", incident)
             message = f"the server failed; its log says why under incident {incident}"
-            response = Response.refusal(RequestError(500, "internal", message), self._version_now)
+            refusal = refusal or self.router.refusal(path)
+            response = refusal(RequestError(500, "internal", message), self._version_now)
         await response.send(send, body=method != "HEAD")
 
-    async def _predict(self, scope: Message, receive: Receive) -> Response:
+    async def _score(
+        self, route: Scoring, variables: Mapping[str, str], scope: Message, receive: Receive
+    ) -> Response:
         requested_at = time.time()
         body = await read_body(scope, receive, self._max_bytes)
+        request = Request(scope, body, variables, requested_at)
         model = self.engine.route()
-        if len(body) <= _INLINE_BYTES and not model.slow:
-            answer = self._answer(model, body, requested_at)
-        else:
-            loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(
-                self._threads, self._answer, model, body, requested_at
-            )
-        return Response(200, answer, version=model.version)
-
-    def _answer(self, model: ServedModel, body: bytes, requested_at: float) -> bytes:
-        rows = decode(body, model.signature, self.engine.max_rows)
-        answer = self.engine.answer(model, rows, requested_at)
-        head = {"model": model.name, "model_version": model.version, "prediction_id": answer.id}
-        return encode(head, answer.scores, answer.ids)
+        if len(body) <= _INLINE_BYTES and not model.slow and not request.bulk:
+            return route.answer(model, request)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, route.answer, model, request)
 
     @property
     def _threads(self) -> ThreadPoolExecutor:
@@ -179,10 +181,10 @@ class ServingApp:
         model = self.live.state.model
         return model.version if model else None
 
-    def _healthz(self) -> Response:
+    def _healthz(self, request: Request) -> Response:
         return Response(200, b'{"status":"alive"}')
 
-    def _readyz(self) -> Response:
+    def _readyz(self, request: Request) -> Response:
         state = self.live.state
         problem = "the server is stopping" if self._stopping else state.problem
         ready = state.model is not None and not self._stopping
@@ -193,7 +195,7 @@ class ServingApp:
         }
         return Response.of(said, 200 if ready else 503)
 
-    def _version(self) -> Response:
+    def _info(self, request: Request) -> Response:
         state = self.live.state
         model = state.model
         said = {
@@ -207,10 +209,10 @@ class ServingApp:
         }
         return Response.of(said)
 
-    def _openapi(self) -> Response:
+    def _openapi(self, request: Request) -> Response:
         return Response(200, self._documentation().openapi)
 
-    def _docs(self) -> Response:
+    def _docs(self, request: Request) -> Response:
         return Response(200, self._documentation().page, kind=HTML)
 
     def _documentation(self) -> Documents:
@@ -241,3 +243,18 @@ class ServingApp:
             self._pool.shutdown()
         if self.log is not None:
             await asyncio.get_running_loop().run_in_executor(None, self.log.close)
+
+
+def _other_method(method: str, methods: Sequence[str]) -> Response:
+    """The answer to OPTIONS.
+
+    Raises:
+        RequestError: 405 for any other method.
+    """
+    allow = ", ".join([*methods, "OPTIONS"])
+    if method != "OPTIONS":
+        message = f"it answers {' and '.join(methods)} only"
+        raise RequestError(405, "method_not_allowed", message, allow=allow)
+    response = Response(204, b"")
+    response.headers = [(b"allow", allow.encode())]
+    return response

@@ -58,7 +58,7 @@ def openapi(title: str, model: ServedModel | None, max_rows: int) -> dict[str, A
             "/predict": {"post": _predict(model, max_rows)},
             "/healthz": {"get": _get("The process is alive.")},
             "/readyz": {"get": _get("A model is loaded.", {"503": "No model yet, or stopping."})},
-            "/version": {"get": _get("Which version answers, from which MLflow run, since when.")},
+            "/info": {"get": _get("Which version answers, from which MLflow run, since when.")},
         },
         "components": {"schemas": _schemas(model)},
     }

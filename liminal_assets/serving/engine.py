@@ -15,7 +15,7 @@ from liminal_assets.serving.errors import RequestError
 from liminal_assets.serving.live import LiveModel
 from liminal_assets.serving.log import Answered, PredictionBuffer, new_id, row_ids
 from liminal_assets.serving.model import ServedModel
-from liminal_assets.serving.protocol import Rows
+from liminal_assets.serving.protocols.records import Rows
 from liminal_assets.serving.validation import validated
 from liminal_assets.steps.scores import Scores
 

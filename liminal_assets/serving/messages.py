@@ -17,7 +17,6 @@ __all__ = [
     "Receive",
     "Response",
     "Send",
-    "only",
     "read_body",
 ]
 
@@ -68,17 +67,6 @@ class Response:
         start = {"type": "http.response.start", "status": self.status, "headers": self.headers}
         await send(start)
         await send({"type": "http.response.body", "body": self.body if body else b""})
-
-
-def only(method: str, *allowed: str) -> None:
-    """Refuses other methods.
-
-    Raises:
-        RequestError: 405.
-    """
-    if method not in allowed:
-        message = f"it answers {' and '.join(allowed)} only"
-        raise RequestError(405, "method_not_allowed", message, allow=", ".join(allowed))
 
 
 async def read_body(scope: Message, receive: Receive, limit: int) -> bytes:

@@ -11,12 +11,12 @@ from typing import Any
 
 from liminal_assets.language.diagnostics import did_you_mean
 from liminal_assets.serving.errors import Problem, RequestError
-from liminal_assets.serving.protocol import MISSING, Rows
+from liminal_assets.serving.protocols.records import MISSING, Rows
 from liminal_assets.steps.signature import Field, FieldType, Signature
 
-__all__ = ["validated"]
+__all__ = ["CHECKS", "FLOAT32_MAX", "validated"]
 
-_FLOAT32_MAX = 3.4028235677973366e38
+FLOAT32_MAX = 3.4028235677973366e38
 """The largest number that rounds to a finite float32."""
 
 
@@ -50,7 +50,7 @@ def validated(rows: Rows, signature: Signature) -> dict[str, list[Any]]:
 
 
 def _checked(field: Field, values: Sequence[Any], problems: list[Problem]) -> list[Any]:
-    check = _CHECKS[field.type]
+    check = CHECKS[field.type]
     checked: list[Any] = []
     for row, value in enumerate(values):
         if value is None or value is MISSING:
@@ -99,7 +99,7 @@ def _number(value: Any) -> float:
 
 def _float32(value: Any) -> float:
     number = _number(value)
-    if abs(number) >= _FLOAT32_MAX:
+    if abs(number) >= FLOAT32_MAX:
         raise ValueError(f"must be finite as a 32-bit number, not {_shown(value)}")
     return number
 
@@ -164,7 +164,7 @@ def _scalar(value: Any) -> Any:
     raise ValueError(f"must be a single value, not {_shown(value)}")
 
 
-_CHECKS: Mapping[FieldType, Callable[[Any], Any]] = {
+CHECKS: Mapping[FieldType, Callable[[Any], Any]] = {
     "boolean": _boolean,
     "integer": _whole(32),
     "long": _whole(64),
@@ -175,3 +175,4 @@ _CHECKS: Mapping[FieldType, Callable[[Any], Any]] = {
     "binary": _bytes,
     "any": _scalar,
 }
+"""What turns a value of JSON into one of a type, or raises a ValueError that says what is wrong."""

@@ -220,13 +220,13 @@ def test_paths_and_methods_are_checked(
     response = client.request(method, path)
     assert response.status_code == status
     if status == 405:
-        assert response.headers["allow"] in ("POST", "GET, HEAD")
+        assert response.headers["allow"] in ("POST, OPTIONS", "GET, HEAD, OPTIONS")
 
 
 def test_it_says_that_it_lives_is_ready_and_what_answers(client: httpx.Client) -> None:
     assert client.get("/healthz").json() == {"status": "alive"}
     assert client.get("/readyz").json() == {"ready": True, "model_version": "7", "problem": None}
-    version = client.get("/version").json()
+    version = client.get("/info").json()
     assert (version["model"], version["model_version"]) == ("shop.late", "7")
     assert version["loaded_at"].endswith("+00:00")
 

@@ -147,8 +147,8 @@ def test_readiness_and_version_say_what_the_server_waits_for(shelf: Shelf) -> No
         _until(lambda: client.get("/readyz").status_code == 200)
         assert client.post("/predict", json={"a": 1}).json()["predictions"][0]["prediction"] == 1
         shelf.wanted, shelf.broken = "2", {"2"}
-        _until(lambda: client.get("/version").json()["problem"])
-        version = client.get("/version").json()
+        _until(lambda: client.get("/info").json()["problem"])
+        version = client.get("/info").json()
         assert (version["model_version"], version["champion"]) == ("1", "2")
         ready = client.get("/readyz")
         assert ready.status_code == 200

@@ -173,7 +173,7 @@ def test_every_answered_row_of_a_server_is_in_the_log(pipeline: Pipeline, tmp_pa
             said = client.post("/predict", json=[row, {**row, "flight_id": None}]).json()
             ids += [prediction["prediction_id"] for prediction in said["predictions"]]
         assert client.post("/predict", json=[{**row, "stops": "x"}]).status_code == 422
-        assert client.get("/version").json()["prediction_log"]["lost"] == 0
+        assert client.get("/info").json()["prediction_log"]["lost"] == 0
     logged = log.read().to("arrow")
     assert sorted(logged["prediction_id"].to_pylist()) == sorted(ids)
     assert set(logged["flight_id"].to_pylist()) == {"F1", None}

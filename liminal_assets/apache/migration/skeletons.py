@@ -127,7 +127,7 @@ def _deployment(item: Deployed) -> str:
         lines += [
             "    # its endpoints were",
             *(f"    #   {endpoint}" for endpoint in item.endpoints),
-            "    # and are /predict (rows as JSON), /healthz, /readyz, /version, /docs",
+            "    # and are /predict (rows as JSON), /healthz, /readyz, /info, /docs",
             "    # TODO: clients of /predict send and get other JSON: /docs shows an example",
         ]
     if item.choices:

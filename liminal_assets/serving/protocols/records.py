@@ -1,4 +1,4 @@
-"""``/predict`` in JSON: records, columns or split in; one prediction per row out."""
+"""Rows in JSON: records, columns or split, as they are written; nothing is checked here."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from typing import Any
 import msgspec
 
 from liminal_assets.serving.errors import RequestError
-from liminal_assets.steps.scores import Scores
 from liminal_assets.steps.signature import Signature
 
-__all__ = ["MISSING", "Rows", "decode", "encode", "rows_of"]
+__all__ = ["MISSING", "Rows", "decode", "rows_of"]
 
 
 class _Missing:
@@ -154,14 +153,3 @@ def _from_split(names: list[Any], data: Any, max_rows: int) -> Rows:
         message = f"every row of 'data' must be a list of {len(names)} values, one per column"
         raise RequestError(400, "invalid_rows", message)
     return Rows({name: [row[i] for row in data] for i, name in enumerate(names)}, len(data))
-
-
-def encode(head: Mapping[str, Any], scores: Scores, ids: Sequence[str]) -> bytes:
-    """The answer: what ``head`` says, and an object per row."""
-    names = list(scores.columns)
-    values = [column.tolist() for column in scores.columns.values()]
-    predictions = [
-        {**dict(zip(names, row, strict=True)), "prediction_id": own}
-        for own, row in zip(ids, zip(*values, strict=True), strict=True)
-    ]
-    return msgspec.json.encode({**head, "predictions": predictions})

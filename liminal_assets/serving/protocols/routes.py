@@ -1,0 +1,130 @@
+"""Paths as data: what answers them, and how each says that it can't."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from liminal_assets.serving.errors import RequestError
+from liminal_assets.serving.messages import Message, Response
+from liminal_assets.serving.model import ServedModel
+
+__all__ = ["Page", "Refusal", "Request", "Route", "Router", "Scoring"]
+
+Refusal = Callable[[RequestError, "str | None"], Response]
+"""The form in which a protocol says why it can't answer; and the version that answers now."""
+
+_BULK = (b"application/vnd.apache.arrow", b"application/vnd.apache.parquet", b"text/csv")
+"""Contents whose readers are imported on first use."""
+
+
+class Request:
+    """One request, its body read.
+
+    Attributes:
+        headers: names in lower case, and values.
+        variables: the parts of the path that the route names.
+        requested_at: seconds since 1970.
+    """
+
+    __slots__ = ("body", "headers", "path", "requested_at", "variables")
+
+    def __init__(
+        self,
+        scope: Message,
+        body: bytes = b"",
+        variables: Mapping[str, str] | None = None,
+        requested_at: float = 0.0,
+    ) -> None:
+        self.path: str = scope["path"]
+        self.headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+        self.body = body
+        self.variables = variables or {}
+        self.requested_at = requested_at
+
+    def header(self, name: bytes) -> bytes:
+        """The value of a header; empty without it."""
+        for own, value in self.headers:
+            if own == name:
+                return value
+        return b""
+
+    @property
+    def bulk(self) -> bool:
+        """Whether a thread should answer, however small the body is."""
+        return any(
+            value.startswith(_BULK) or (name == b"accept" and _BULK[0] in value)
+            for name, value in self.headers
+            if name in (b"content-type", b"accept")
+        )
+
+
+@dataclass(frozen=True)
+class Route:
+    """A path. ``{name}`` stands for one part of it."""
+
+    path: str
+    refusal: Refusal
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str] | None:
+        """What the path looks like, where it has parts that vary."""
+        if "{" not in self.path:
+            return None
+        return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.path)))
+
+
+@dataclass(frozen=True)
+class Page(Route):
+    """What the server tells of itself, at once."""
+
+    answer: Callable[[Request], Response]
+    methods: tuple[str, ...] = ("GET", "HEAD")
+
+
+@dataclass(frozen=True)
+class Scoring(Route):
+    """A question to a version of the model; large or slow ones are answered in a thread."""
+
+    answer: Callable[[ServedModel, Request], Response]
+    methods: tuple[str, ...] = field(default=("POST",))
+
+
+class Router:
+    """Finds the route of a path.
+
+    Args:
+        routes: a path once.
+        refusal: how requests to unknown paths are refused; those below ``/v2`` as the first route
+            there.
+    """
+
+    def __init__(self, routes: Iterable[Page | Scoring], refusal: Refusal) -> None:
+        self.routes = tuple(routes)
+        self._refusal = refusal
+        self._exact = {route.path: route for route in self.routes if route.pattern is None}
+        self._varying = [(route.pattern, route) for route in self.routes if route.pattern]
+
+    def find(self, path: str) -> tuple[Page | Scoring, Mapping[str, str]]:
+        """The route of a path, and its variable parts.
+
+        Raises:
+            RequestError: 404, with what there is.
+        """
+        if route := self._exact.get(path):
+            return route, {}
+        for pattern, route in self._varying:
+            if found := pattern.fullmatch(path):
+                return route, found.groupdict()
+        known = ", ".join(route.path for route in self.routes)
+        raise RequestError(404, "not_found", f"there is no {path[:200]}; there are {known}")
+
+    def refusal(self, path: str) -> Refusal:
+        """The form of refusals for a path, known or not."""
+        first = path.split("/", 2)[1] if path.startswith("/") else ""
+        for route in self.routes:
+            if route.path.split("/", 2)[1] == first:
+                return route.refusal
+        return self._refusal
