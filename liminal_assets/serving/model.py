@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from liminal_assets.errors import StepError
 from liminal_assets.serving.errors import Problem, RequestError
 from liminal_assets.serving.forms import load_form
-from liminal_assets.serving.protocol import Rows
+from liminal_assets.serving.protocols.records import Rows
 from liminal_assets.serving.release import Release
 from liminal_assets.serving.validation import validated
 from liminal_assets.steps.score import Scorer, model_errors
