@@ -123,7 +123,7 @@ def wasserstein(reference: ArrayLike, current: ArrayLike) -> float:
     lost = abs(len(a) / np.size(reference) - len(b) / np.size(current))
     if not len(a) or not len(b):
         return lost
-    scale, low, high = float(a.std()), float(a.min()), float(a.max())
+    scale, low, high = float(a.std()), float(np.min(a)), float(np.max(a))
     rounding = max(abs(low), abs(high)) * 1e-12
     if not scale > rounding:
         return lost + float(np.mean((b < low - rounding) | (b > high + rounding)))
