@@ -14,7 +14,7 @@ from liminal_assets.errors import StepError
 from liminal_assets.execution.clusters import cluster_answers
 from liminal_assets.execution.pods import CONTAINER
 
-__all__ = ["JobWatch", "NotStartedError", "PodEnding"]
+__all__ = ["HOPELESS", "JobWatch", "NotStartedError", "PodEnding"]
 
 _POLL = 1.0
 """Seconds between two looks at the pods."""
@@ -29,7 +29,7 @@ _REST = 3.0
 _MOST_WAITING = 10_000
 """Lines that wait to be handed on; a pod that prints more is read as they go."""
 _INDEX = "batch.kubernetes.io/job-completion-index"
-_HOPELESS = frozenset(
+HOPELESS = frozenset(
     {
         "CreateContainerError",
         "ErrImageNeverPull",
@@ -144,7 +144,7 @@ class JobWatch:
                 self._endings[name] = _ending(pod, index)
             elif waiting := _waiting(pod):
                 reason, message = waiting
-                if reason in _HOPELESS:
+                if reason in HOPELESS:
                     raise NotStartedError(f"the pod {name} doesn't start: {reason}: {message}")
         for name, index in self._seen.items():
             if name not in names and name not in self._endings:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from liminal_assets.language.base import Block, Duration, Name, Options, Spec, one_of_keys
+from liminal_assets.language.targets import KServe, Kubernetes, SageMaker
 
 __all__ = [
     "OWN_TARGETS",
@@ -24,6 +25,9 @@ __all__ = [
 _GROUP = "liminal_assets.targets"
 OWN_TARGETS: Mapping[str, str] = {
     "local": "liminal_assets.execution.targets.local:LocalTarget",
+    "kubernetes": "liminal_assets.execution.targets.kubernetes:KubernetesTarget",
+    "kserve": "liminal_assets.execution.targets.kserve:KServeTarget",
+    "sagemaker": "liminal_assets.execution.targets.sagemaker:SageMakerTarget",
 }
 """What this package can bring servers to, each as an entry point names its plugin."""
 
@@ -39,7 +43,13 @@ class Serve(Spec):
     """A model server."""
 
     target: str = "local"
-    """``local`` or the name of an installed target."""
+    """``local``, ``kubernetes``, ``kserve``, ``sagemaker``, or the name of an installed target."""
+    kubernetes: Kubernetes | None = None
+    """What ``target: kubernetes`` needs."""
+    kserve: KServe | None = None
+    """What ``target: kserve`` needs."""
+    sagemaker: SageMaker | None = None
+    """What ``target: sagemaker`` needs."""
     options: Options = {}
     """What an installed target needs."""
     host: str = "127.0.0.1"
@@ -58,8 +68,13 @@ class Serve(Spec):
 
     @model_validator(mode="after")
     def _of_target(self) -> Serve:
-        if self.options and self.target in OWN_TARGETS:
-            raise ValueError(f"'options' is for installed targets, not for {self.target!r}")
+        if self.target in OWN_TARGETS:
+            if self.options:
+                raise ValueError(f"'options' is for installed targets, not for {self.target!r}")
+            if self.target != "local" and getattr(self, self.target) is None:
+                raise ValueError(
+                    f"'target: {self.target}' needs '{self.target}:' with the image and more"
+                )
         return self
 
 

@@ -29,6 +29,9 @@ and that `liminal schema` writes for editors: `make docs` writes this page anew.
 - YAML is read as version 1.2: `on`, `no` and dates are text.
 """
 
+_PRODUCTS = frozenset({"KServe", "SageMaker"})
+"""Specs that are called like what they are for."""
+
 
 def reference() -> str:
     """The whole page."""
@@ -152,6 +155,8 @@ def _prose(text: str) -> str:
 
 
 def _heading(name: str) -> str:
+    if name in _PRODUCTS:
+        return name
     words = "".join(f" {c.lower()}" if c.isupper() else c for c in name.removesuffix("Spec"))
     return words.strip().capitalize()
 

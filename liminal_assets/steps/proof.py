@@ -69,13 +69,24 @@ class Proof:
             )
         served: Mapping[str, Any] = answer["predictions"][0]
         for name, expected in self.expected.items():
-            if not _same(served.get(name), expected):
-                raise StepError(
-                    f"the server's {name} is {served.get(name)!r}, the registry's {expected!r}",
-                    location=self.location,
-                    hint="do both run with the same versions of Python and the libraries?",
-                )
+            self._check(name, served.get(name), expected)
         return served
+
+    def check_prediction(self, served: Any) -> None:
+        """Compares a prediction alone, where that is all that a protocol answers.
+
+        Raises:
+            StepError: it isn't the registry's.
+        """
+        self._check("prediction", served, self.expected["prediction"])
+
+    def _check(self, name: str, served: Any, expected: Any) -> None:
+        if not _same(served, expected):
+            raise StepError(
+                f"the server's {name} is {served!r}, the registry's {expected!r}",
+                location=self.location,
+                hint="do both run with the same versions of Python and the libraries?",
+            )
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -1,0 +1,125 @@
+"""Releases in a store that servers elsewhere read: object storage, or a shared folder."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from liminal_assets.errors import StepError
+from liminal_assets.language.deployments import Deployment, Serve
+from liminal_assets.language.diagnostics import Location
+from liminal_assets.language.loading import Project
+from liminal_assets.language.targets import RemoteTarget
+from liminal_assets.serving.archive import pack
+from liminal_assets.serving.config import Limits, WorkerConfig
+from liminal_assets.serving.release import Release
+from liminal_assets.serving.releases import prepare_release
+from liminal_assets.storage.registry import ModelVersion
+
+__all__ = ["Packed", "certificate_summary", "packed_release", "publish", "server_config"]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A release as one file of this machine.
+
+    Attributes:
+        release: the release.
+        path: the file.
+        sha256: its digest.
+    """
+
+    release: Release
+    path: Path
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """What it is called in a store: another content has another name."""
+        return f"{self.release.key}-{self.sha256[:12]}.tar.gz"
+
+
+def server_config(project: Project, deployment: Deployment) -> WorkerConfig:
+    """What a server elsewhere is told; where its folder is, it knows itself."""
+    serve = deployment.serve or Serve()
+    limits = Limits(max_rows=serve.max_rows, max_body_mb=serve.max_body_mb)
+    return WorkerConfig(deployment.name, root="", limits=limits, log=False)
+
+
+@contextmanager
+def packed_release(
+    project: Project, deployment: Deployment, version: ModelVersion, config: WorkerConfig
+) -> Iterator[Packed]:
+    """The release of a version, packed for as long as the block lasts.
+
+    Raises:
+        StepError: the version can't be released.
+    """
+    release = prepare_release(project, deployment, version)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "release.tar.gz"
+        yield Packed(release, path, pack(release.folder, config.to_json(), path))
+
+
+def publish(project: Project, deployment: Deployment, spec: RemoteTarget, packed: Packed) -> str:
+    """Brings a release into the store; one that is there stays as it is.
+
+    Returns:
+        Its URL, or its path in a folder.
+
+    Raises:
+        StepError: the store can't be written.
+    """
+    store = spec.release_store
+    if "://" not in store:
+        store = str(project.root / Path(store).expanduser())
+    url = f"{store.rstrip('/')}/{project.name}/{deployment.name}/{packed.name}"
+    at = project.locate(spec, "release_store")
+    with _store_errors(spec.release_store, at):
+        _put(packed.path, url, spec.storage_options)
+    return url
+
+
+def _put(source: Path, url: str, options: Mapping[str, Any]) -> None:
+    """Copies a file to where it appears at once and whole."""
+    import fsspec
+
+    filesystem, path = fsspec.url_to_fs(url, **options)
+    if filesystem.exists(path):
+        return
+    filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+    with (
+        filesystem.transaction,
+        filesystem.open(path, "wb") as target,
+        source.open("rb") as content,
+    ):
+        shutil.copyfileobj(content, target, 1 << 20)
+
+
+@contextmanager
+def _store_errors(store: str, at: Location) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise StepError(
+            f"the release store {store} can't be used: {error}",
+            location=at,
+            hint="install fsspec's package for it: s3fs for s3://, gcsfs for gs://",
+        ) from error
+    # what the packages of fsspec raise has no common base
+    except Exception as error:
+        raise StepError(
+            f"the release store {store} can't be written: {error}", location=at, transient=True
+        ) from error
+
+
+def certificate_summary(release: Release) -> Mapping[str, Any]:
+    """What of a release's parity certificate goes with the evidence: its plain values."""
+    plain = (str, int, float, bool)
+    said = {key: value for key, value in release.certificate.items() if isinstance(value, plain)}
+    return {"form": release.form, **said}
