@@ -8,14 +8,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
+from liminal_assets.serving.config import Limits
 from liminal_assets.serving.documents import Documents
 from liminal_assets.serving.engine import Engine
 from liminal_assets.serving.errors import RequestError
+from liminal_assets.serving.flight import FLIGHT, Flight
+from liminal_assets.serving.guard import Guard, given_up
 from liminal_assets.serving.live import LiveModel
 from liminal_assets.serving.log import PredictionBuffer, new_id
 from liminal_assets.serving.messages import (
@@ -30,12 +35,16 @@ from liminal_assets.serving.messages import (
 from liminal_assets.serving.model import ServedModel
 from liminal_assets.serving.protocols.predict import PredictProtocol
 from liminal_assets.serving.protocols.routes import Page, Request, Router, Scoring
+from liminal_assets.serving.watch import Watch
 from liminal_assets.steps.signature import Signature
 
 __all__ = ["ServingApp", "create_app"]
 
 _INLINE_BYTES = 16_384
 """Larger bodies are answered in a thread, so that health checks don't wait for them."""
+
+_MOST_THREADS = 8
+"""One answers; the others are for models that hang."""
 
 _log = logging.getLogger("liminal_assets.serving")
 
@@ -76,8 +85,8 @@ def create_app(
         run_id=run_id,
         example=example,
     )
-    live = LiveModel.fixed(model)
-    return ServingApp(live, log=log, max_rows=max_rows, max_body_mb=max_body_mb)
+    limits = Limits(max_rows=max_rows, max_body_mb=max_body_mb)
+    return ServingApp(LiveModel.fixed(model), log=log, guard=Guard(limits))
 
 
 class ServingApp:
@@ -87,8 +96,8 @@ class ServingApp:
         live: the version that answers.
         log: where answered rows go.
         title: the deployment's name in the documentation.
-        max_rows: the most rows of one request.
-        max_body_mb: the largest body of one request.
+        guard: who may ask, how much, and for how long.
+        watch: what is counted and written of requests.
     """
 
     def __init__(
@@ -97,16 +106,27 @@ class ServingApp:
         *,
         log: PredictionBuffer | None = None,
         title: str = "model",
-        max_rows: int = 10_000,
-        max_body_mb: float = 16.0,
+        guard: Guard | None = None,
+        watch: Watch | None = None,
     ) -> None:
-        self.engine = Engine(live, log=log, max_rows=max_rows)
+        self.guard = guard or Guard()
+        self.watch = watch or Watch()
+        limits = self.guard.limits
+        self.engine = Engine(
+            live,
+            log=log,
+            max_rows=limits.max_rows,
+            metrics=self.watch.metrics,
+            timeout=limits.timeout_seconds,
+        )
         self.live = live
         self.log = log
         self.title = title
-        self._max_bytes = int(max_body_mb * 1024 * 1024)
+        self._max_bytes = int(limits.max_body_mb * 1024 * 1024)
         self._stopping = False
         self._pool: ThreadPoolExecutor | None = None
+        # two that wait for one another's cores and for Python's lock are slower
+        self._one_at_a_time = asyncio.Semaphore(1)
         self._documents: Documents | None = None
         self.router = Router(self._routes(), Response.refusal)
 
@@ -119,6 +139,7 @@ class ServingApp:
             "/info": self._info,
             "/openapi.json": self._openapi,
             "/docs": self._docs,
+            "/metrics": self._metrics,
         }
         for path, answer in pages.items():
             yield Page(path, Response.refusal, answer)
@@ -134,47 +155,78 @@ class ServingApp:
 
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
+        flight, started, code = Flight(), time.time(), None
         refusal = None
         try:
             route, variables = self.router.find(path)
             refusal = route.refusal
+            self.watch.begin(flight, scope, route.path)
             if method not in route.methods:
                 response = _other_method(method, route.methods)
             elif isinstance(route, Page):
+                flight.caller = self.guard.identify(scope)
                 response = route.answer(Request(scope, variables=variables))
             else:
-                response = await self._score(route, variables, scope, receive)
+                response = await self._score(route, variables, scope, receive, flight)
         except DisconnectedError:
+            self.watch.gone(flight)
             return
         except RequestError as error:
+            code = error.code
             refusal = refusal or self.router.refusal(path)
             response = refusal(error, self._version_now)
         except Exception:
-            incident = new_id()
+            code, incident = "internal", new_id()
             _log.exception("incident %s: a request failed", incident)
             message = f"the server failed; its log says why under incident {incident}"
             refusal = refusal or self.router.refusal(path)
-            response = refusal(RequestError(500, "internal", message), self._version_now)
+            response = refusal(RequestError(500, code, message), self._version_now)
+        self.watch.end(flight, response, code)
         await response.send(send, body=method != "HEAD")
+        self.watch.sent(flight, scope, response, code, started)
 
     async def _score(
-        self, route: Scoring, variables: Mapping[str, str], scope: Message, receive: Receive
+        self,
+        route: Scoring,
+        variables: Mapping[str, str],
+        scope: Message,
+        receive: Receive,
+        flight: Flight,
     ) -> Response:
-        requested_at = time.time()
-        body = await read_body(scope, receive, self._max_bytes)
-        request = Request(scope, body, variables, requested_at)
-        model = self.engine.route()
-        if len(body) <= _INLINE_BYTES and not model.slow and not request.bulk:
-            return route.answer(model, request)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, route.answer, model, request)
+        guard = self.guard
+        guard.enter(flight, scope)
+        try:
+            hold = partial(guard.hold, flight)
+            body = await read_body(scope, receive, self._max_bytes, hold)
+            flight.received = time.time()
+            guard.received(flight)
+            request = Request(scope, body, variables, flight.received)
+            model = self.engine.route()
+            flight.version = model.version
+            FLIGHT.set(flight)
+            if len(body) <= _INLINE_BYTES and not model.slow and not request.bulk:
+                return route.answer(model, request)
+            return await self._in_thread(route.answer, model, request)
+        except asyncio.CancelledError:
+            if failure := given_up(flight):
+                raise failure from None
+            raise
+        finally:
+            guard.leave(flight)
 
-    @property
-    def _threads(self) -> ThreadPoolExecutor:
+    async def _in_thread(
+        self,
+        answer: Callable[[ServedModel, Request], Response],
+        model: ServedModel,
+        request: Request,
+    ) -> Response:
+        """One at a time; one that is given up goes on in its thread, and the next gets another."""
         if self._pool is None:
-            # one: two that wait for one another's cores and for Python's lock are slower
-            self._pool = ThreadPoolExecutor(1, thread_name_prefix="predict")
-        return self._pool
+            self._pool = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="predict")
+        async with self._one_at_a_time:
+            run = copy_context().run
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._pool, run, answer, model, request)
 
     @property
     def _version_now(self) -> str | None:
@@ -209,6 +261,11 @@ class ServingApp:
         }
         return Response.of(said)
 
+    def _metrics(self, request: Request) -> Response:
+        accept = request.header(b"accept").decode("latin-1")
+        text, kind = self.watch.metrics.exposition(accept)
+        return Response(200, text, kind=kind.encode())
+
     def _openapi(self, request: Request) -> Response:
         return Response(200, self._documentation().openapi)
 
@@ -227,6 +284,8 @@ class ServingApp:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self.live.start()
+                self.guard.start()
+                self.watch.start(self)
                 if self.log is not None:
                     self.log.start()
                 await send({"type": "lifespan.startup.complete"})
@@ -235,14 +294,22 @@ class ServingApp:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
+    def stop_being_ready(self) -> None:
+        """Load balancers are to send no more; requests that still come are answered."""
+        self._stopping = True
+
     async def _close(self) -> None:
         """Ends the threads; requests are answered by now, and their rows get written."""
-        self._stopping = True
+        self.stop_being_ready()
         self.live.stop(timeout=0)
+        self.guard.stop()
+        loop = asyncio.get_running_loop()
         if self._pool is not None:
-            self._pool.shutdown()
+            # what was given up isn't waited for
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        await loop.run_in_executor(None, self.watch.close)
         if self.log is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self.log.close)
+            await loop.run_in_executor(None, self.log.close)
 
 
 def _other_method(method: str, methods: Sequence[str]) -> Response:

@@ -11,21 +11,46 @@ from pathlib import Path
 import msgspec
 
 from liminal_assets.errors import StepError
+from liminal_assets.serving.access import AccessLogConfig
+from liminal_assets.serving.auth import AuthConfig
 from liminal_assets.serving.folders import ServingFolders
+from liminal_assets.serving.telemetry import TelemetryConfig
 
-__all__ = ["Limits", "WorkerConfig"]
+__all__ = ["Limits", "Tls", "WorkerConfig"]
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much one request may ask for.
+    """How much may be asked for.
 
     Attributes:
         max_rows: the most rows.
         max_body_mb: the largest body, in MiB.
+        under_way: requests that a worker answers at once.
+        bodies_mb: what the larger bodies of all of them may take, in MiB.
+        timeout_seconds: the longest that a request's body may take to come, and then its answer.
+        rate: requests a second of one caller to one worker; 0: as many as it likes.
+        burst: requests of one caller at once after a pause.
     """
 
     max_rows: int = 10_000
     max_body_mb: float = 16.0
+    under_way: int = 256
+    bodies_mb: float = 256.0
+    timeout_seconds: float = 30.0
+    rate: float = 0.0
+    burst: int = 10
+
+
+class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a server proves itself with.
+
+    Attributes:
+        cert: the file of the certificate and its chain, as PEM.
+        key: the file of its key; empty: in the same file.
+    """
+
+    cert: str
+    key: str = ""
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,6 +63,11 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         log: whether answered rows are logged.
         sticky: the header of the requests that one version should answer (canary).
         drain_seconds: the longest that requests under way may take after SIGTERM.
+        drain_wait: how long the server goes on after SIGTERM while it says that it isn't ready.
+        auth: who may ask; none: anyone.
+        access_log: whether and how requests are written.
+        telemetry: where traces go.
+        tls: certificate and key, as paths.
     """
 
     name: str
@@ -46,6 +76,11 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log: bool = True
     sticky: str | None = None
     drain_seconds: float = 30.0
+    drain_wait: float = 0.0
+    auth: AuthConfig | None = None
+    access_log: AccessLogConfig | None = None
+    telemetry: TelemetryConfig | None = None
+    tls: Tls | None = None
 
     @property
     def folders(self) -> ServingFolders:

@@ -6,14 +6,17 @@ signature, and encodes what :meth:`Engine.answer` says.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from liminal_assets.serving.errors import RequestError
+from liminal_assets.serving.flight import FLIGHT
 from liminal_assets.serving.live import LiveModel
 from liminal_assets.serving.log import Answered, PredictionBuffer, new_id, row_ids
+from liminal_assets.serving.metrics import Metrics
 from liminal_assets.serving.model import ServedModel
 from liminal_assets.serving.protocols.records import Rows
 from liminal_assets.serving.validation import validated
@@ -46,14 +49,24 @@ class Engine:
         live: the versions that answer.
         log: where answered rows go.
         max_rows: the most rows of one request.
+        metrics: what counts the answers.
+        timeout: the seconds after which nobody waits for an answer any more.
     """
 
     def __init__(
-        self, live: LiveModel, *, log: PredictionBuffer | None = None, max_rows: int = 10_000
+        self,
+        live: LiveModel,
+        *,
+        log: PredictionBuffer | None = None,
+        max_rows: int = 10_000,
+        metrics: Metrics | None = None,
+        timeout: float = math.inf,
     ) -> None:
         self.live = live
         self.log = log
         self.max_rows = max_rows
+        self.metrics = metrics or Metrics()
+        self.timeout = timeout
 
     def route(self) -> ServedModel:
         """The version for one request; the whole answer is its own, even if the next one takes
@@ -87,9 +100,17 @@ class Engine:
         requested_at: float,
     ) -> Answer:
         """The answer to values that the signature allows."""
+        asked = time.time()
         scores = model.predict(columns, rows)
+        answered = time.time()
+        if answered - requested_at > self.timeout:
+            raise RequestError(504, "timeout", f"the model had no answer after {self.timeout:g} s")
         request = new_id()
         ids = row_ids(request, rows)
+        self.metrics.version(model.version).answered(rows, answered - requested_at)
         if self.log is not None:
-            self.log.add(Answered(model, columns, scores, ids, requested_at, time.time()))
+            self.log.add(Answered(model, columns, scores, ids, requested_at, answered))
+        if flight := FLIGHT.get():
+            flight.rows, flight.prediction_id = rows, request
+            flight.asked, flight.answered = asked, answered
         return Answer(model, scores, request, ids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ class RequestError(Exception):
         message: one sentence for people.
         problems: the values that are wrong.
         allow: the HTTP methods that would be right, where the method is wrong.
+        headers: what else the answer must say, by the header's name.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class RequestError(Exception):
         problems: Sequence[Problem] = (),
         *,
         allow: str = "",
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -54,6 +56,7 @@ class RequestError(Exception):
         self.message = message
         self.problems = tuple(problems)
         self.allow = allow
+        self.headers = dict(headers or {})
 
     def as_dict(self) -> dict[str, Any]:
         """The form in an answer."""

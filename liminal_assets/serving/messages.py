@@ -28,6 +28,10 @@ JSON = b"application/json"
 HTML = b"text/html; charset=utf-8"
 
 
+_ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+"""An answer is what its type says, and is nobody else's."""
+
+
 class DisconnectedError(Exception):
     """The client went away before its request was complete."""
 
@@ -42,7 +46,11 @@ class Response:
     ) -> None:
         self.status = status
         self.body = body
-        self.headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+        self.headers = [
+            (b"content-type", kind),
+            (b"content-length", b"%d" % len(body)),
+            *_ALWAYS,
+        ]
         if version is not None:
             self.headers.append((b"x-model-version", version.encode("latin-1", "replace")))
 
@@ -56,8 +64,10 @@ class Response:
         """Why a request can't be answered, as this server says it."""
         said = {"error": error.as_dict(), "model_version": version}
         response = cls(error.status, msgspec.json.encode(said), version=version)
-        if error.status == 503:
+        if error.status == 503 and "retry-after" not in error.headers:
             response.headers.append((b"retry-after", b"1"))
+        for name, value in error.headers.items():
+            response.headers.append((name.encode(), value.encode("latin-1", "replace")))
         if error.allow:
             response.headers.append((b"allow", error.allow.encode()))
         return response
@@ -69,11 +79,16 @@ class Response:
         await send({"type": "http.response.body", "body": self.body if body else b""})
 
 
-async def read_body(scope: Message, receive: Receive, limit: int) -> bytes:
+async def read_body(
+    scope: Message, receive: Receive, limit: int, hold: Callable[[int], None]
+) -> bytes:
     """The body of a request.
 
+    Args:
+        hold: is told of the bytes of a large body as they come, and may refuse them.
+
     Raises:
-        RequestError: 413 as soon as it is known to be too large.
+        RequestError: 413 as soon as it is known to be too large, and what ``hold`` raises.
         DisconnectedError: the client went away.
     """
     for name, value in scope["headers"]:
@@ -89,6 +104,7 @@ async def read_body(scope: Message, receive: Receive, limit: int) -> bytes:
             size += len(part)
             if size > limit:
                 raise _too_large(limit)
+            hold(len(part))
             parts.append(part)
         body = b"".join(parts)
     if message["type"] == "http.disconnect":

@@ -213,6 +213,13 @@ class Metrics:
             cell = self._gauges[key] = self._files.cell(kind, name, name, labels, help_text)
         return cell
 
+    def only_gauge(self, name: str, help_text: str, **labels: str) -> None:
+        """1 for these labels, 0 for others of the same name."""
+        now = self.gauge(name, help_text, "gauge_livemax", **labels)
+        for (known, _), cell in self._gauges.items():
+            if known == name:
+                cell.set(float(cell is now))
+
     def watch(self, update: Callable[[], None]) -> None:
         """Calls ``update`` before the process's numbers are looked at: once a second."""
         self._watched.append(update)

@@ -20,6 +20,8 @@ from liminal_assets.errors import StepError
 from liminal_assets.language.deployments import Deployment, Serve
 from liminal_assets.language.loading import Project
 from liminal_assets.serving.app import ServingApp
+from liminal_assets.serving.config import Limits
+from liminal_assets.serving.guard import Guard
 from liminal_assets.serving.live import LiveModel
 from liminal_assets.serving.log import PredictionBuffer
 from liminal_assets.serving.port import bound_socket
@@ -66,8 +68,7 @@ class DeploymentApp:
             live,
             log=buffer,
             title=block.name,
-            max_rows=spec.max_rows,
-            max_body_mb=spec.max_body_mb,
+            guard=Guard(Limits(max_rows=spec.max_rows, max_body_mb=spec.max_body_mb)),
         )
 
 
