@@ -33,6 +33,8 @@ from liminal_assets.serving.messages import (
     read_body,
 )
 from liminal_assets.serving.model import ServedModel
+from liminal_assets.serving.protocols.inference import InferenceProtocol, Served
+from liminal_assets.serving.protocols.mlflow import MlflowProtocol
 from liminal_assets.serving.protocols.predict import PredictProtocol
 from liminal_assets.serving.protocols.routes import Page, Request, Router, Scoring
 from liminal_assets.serving.watch import Watch
@@ -132,7 +134,9 @@ class ServingApp:
 
     def _routes(self) -> Iterator[Page | Scoring]:
         """Every path, protocol by protocol."""
-        yield from PredictProtocol(self.engine).routes
+        yield from PredictProtocol(self.engine, self._max_bytes).routes
+        yield from MlflowProtocol(self.engine, self._max_bytes).routes
+        yield from InferenceProtocol(Served(self.engine, self._unready, self.title)).routes
         pages = {
             "/healthz": self._healthz,
             "/readyz": self._readyz,
@@ -237,15 +241,20 @@ class ServingApp:
         return Response(200, b'{"status":"alive"}')
 
     def _readyz(self, request: Request) -> Response:
-        state = self.live.state
-        problem = "the server is stopping" if self._stopping else state.problem
-        ready = state.model is not None and not self._stopping
+        problem = self._unready()
         said = {
-            "ready": ready,
-            "model_version": state.model.version if state.model else None,
-            "problem": problem,
+            "ready": problem is None,
+            "model_version": self._version_now,
+            "problem": problem or self.live.state.problem,
         }
-        return Response.of(said, 200 if ready else 503)
+        return Response.of(said, 503 if problem else 200)
+
+    def _unready(self) -> str | None:
+        """Why no request should be sent here now."""
+        if self._stopping:
+            return "the server is stopping"
+        state = self.live.state
+        return None if state.model else state.problem or "there is no model yet"
 
     def _info(self, request: Request) -> Response:
         state = self.live.state

@@ -11,6 +11,9 @@ __all__ = ["SHOWN", "Problem", "RequestError"]
 SHOWN = 100
 """Problems listed in one answer."""
 
+_TOLD = 10
+"""Problems told in one text."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -65,3 +68,14 @@ class RequestError(Exception):
             said["problems"] = [problem.as_dict() for problem in self.problems[:SHOWN]]
             said["problem_count"] = len(self.problems)
         return said
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong in one text, for protocols that have no list of problems."""
+        told = [
+            f"{problem.field}: {problem.message} (row {problem.row})"
+            for problem in self.problems[:_TOLD]
+        ]
+        left = len(self.problems) - len(told)
+        told += [f"and {left} more"] if left else []
+        return "; ".join([self.message, *told])

@@ -60,10 +60,12 @@ class Response:
         return cls(status, msgspec.json.encode(said))
 
     @classmethod
-    def refusal(cls, error: RequestError, version: str | None) -> Response:
-        """Why a request can't be answered, as this server says it."""
-        said = {"error": error.as_dict(), "model_version": version}
-        response = cls(error.status, msgspec.json.encode(said), version=version)
+    def refused(
+        cls, error: RequestError, said: Any, version: str | None, *, status: int | None = None
+    ) -> Response:
+        """Why a request can't be answered, as a protocol says it."""
+        body = msgspec.json.encode(said)
+        response = cls(status or error.status, body, version=version)
         if error.status == 503 and "retry-after" not in error.headers:
             response.headers.append((b"retry-after", b"1"))
         for name, value in error.headers.items():
@@ -71,6 +73,11 @@ class Response:
         if error.allow:
             response.headers.append((b"allow", error.allow.encode()))
         return response
+
+    @classmethod
+    def refusal(cls, error: RequestError, version: str | None) -> Response:
+        """Why a request can't be answered, as this server says it."""
+        return cls.refused(error, {"error": error.as_dict(), "model_version": version}, version)
 
     async def send(self, send: Send, *, body: bool = True) -> None:
         """Sends it; without the body for HEAD."""

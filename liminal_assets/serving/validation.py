@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+import numpy as np
+
 from liminal_assets.language.diagnostics import did_you_mean
 from liminal_assets.serving.errors import Problem, RequestError
 from liminal_assets.serving.protocols.records import MISSING, Rows
-from liminal_assets.steps.signature import Field, FieldType, Signature
+from liminal_assets.steps.signature import NUMBERS, Field, FieldType, Signature
 
 __all__ = ["CHECKS", "FLOAT32_MAX", "validated"]
 
@@ -35,7 +37,11 @@ def validated(rows: Rows, signature: Signature) -> dict[str, list[Any]]:
         values = rows.columns.get(name)
         if values is None:
             values = [MISSING] * rows.count
-        columns[name] = _checked(field, values, problems)
+        if isinstance(values, np.ndarray):
+            columns[name] = _of_array(field, values, problems)
+        else:
+            check = NATIVE_CHECKS[field.type] if rows.native else CHECKS[field.type]
+            columns[name] = _checked(field, values, check, problems)
     if len(rows.columns) > len(columns) or rows.columns.keys() - columns.keys():
         problems.extend(_unknown(rows.columns, signature))
     if problems:
@@ -49,8 +55,41 @@ def validated(rows: Rows, signature: Signature) -> dict[str, list[Any]]:
     return columns
 
 
-def _checked(field: Field, values: Sequence[Any], problems: list[Problem]) -> list[Any]:
-    check = CHECKS[field.type]
+def _of_array(field: Field, values: Any, problems: list[Problem]) -> list[Any]:
+    """The values of an array of numbers or truth values; NaN counts as null.
+
+    Good ones are checked at once, others value by value.
+    """
+    missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+    gaps = bool(missing.any())
+    good = _fits(field, values[~missing] if gaps else values) and not (gaps and field.required)
+    if good and field.type in ("float", "double"):
+        values = values.astype("float64", copy=False)
+    listed = values.tolist()
+    if gaps:
+        listed = [None if value != value else value for value in listed]
+    return listed if good else _checked(field, listed, NATIVE_CHECKS[field.type], problems)
+
+
+def _fits(field: Field, values: Any) -> bool:
+    """Whether the signature allows every value."""
+    kind = values.dtype.kind
+    if kind == "b" or not values.size:
+        return field.type == "boolean" and kind == "b"
+    low, high = values.min(), values.max()
+    if field.type == "double":
+        return bool(np.isfinite(low) and np.isfinite(high))
+    if field.type == "float":
+        return bool(low > -FLOAT32_MAX and high < FLOAT32_MAX)
+    if field.type in ("integer", "long") and kind in "iu":
+        allowed = np.iinfo(NUMBERS[field.type])
+        return int(low) >= allowed.min and int(high) <= allowed.max
+    return False
+
+
+def _checked(
+    field: Field, values: Sequence[Any], check: Callable[[Any], Any], problems: list[Problem]
+) -> list[Any]:
     checked: list[Any] = []
     for row, value in enumerate(values):
         if value is None or value is MISSING:
@@ -138,13 +177,24 @@ def _text(value: Any) -> str:
 def _moment(value: Any) -> datetime:
     if type(value) is str:
         try:
-            moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
-            if moment.tzinfo:
-                moment = moment.astimezone(timezone.utc).replace(tzinfo=None)
-            return moment
+            return _in_utc(datetime.fromisoformat(value.replace("Z", "+00:00")))
         except (ValueError, OverflowError):
             pass
     raise ValueError(f"must be a moment such as '2026-01-31T12:00:00', not {_shown(value)}")
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment.astimezone(timezone.utc).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def _native_moment(value: Any) -> datetime:
+    return _in_utc(value) if isinstance(value, datetime) else _moment(value)
+
+
+def _native_bytes(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    raise ValueError(f"must be bytes, not {_shown(value)}")
 
 
 def _bytes(value: Any) -> bytes:
@@ -176,3 +226,10 @@ CHECKS: Mapping[FieldType, Callable[[Any], Any]] = {
     "any": _scalar,
 }
 """What turns a value of JSON into one of a type, or raises a ValueError that says what is wrong."""
+
+NATIVE_CHECKS: Mapping[FieldType, Callable[[Any], Any]] = {
+    **CHECKS,
+    "datetime": _native_moment,
+    "binary": _native_bytes,
+}
+"""The same for values of formats that have moments and bytes of their own."""

@@ -7,6 +7,7 @@ import msgspec
 from liminal_assets.serving.engine import Answer, Engine
 from liminal_assets.serving.messages import Response
 from liminal_assets.serving.model import ServedModel
+from liminal_assets.serving.protocols import arrow
 from liminal_assets.serving.protocols.records import decode
 from liminal_assets.serving.protocols.routes import Request, Scoring
 from liminal_assets.serving.protocols.typed import Readers
@@ -19,19 +20,27 @@ class PredictProtocol:
 
     Args:
         engine: what it asks.
+        max_bytes: the largest body.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, max_bytes: int) -> None:
         self._engine = engine
+        self._max_bytes = max_bytes
         self._readers = Readers()
         self.routes = (Scoring("/predict", Response.refusal, self._predict),)
 
     def _predict(self, model: ServedModel, request: Request) -> Response:
         answer = self._answer(model, request)
+        if request.bulk and arrow.ARROW in request.header(b"accept"):
+            body = arrow.encode(answer)
+            return Response(200, body, version=model.version, kind=arrow.ARROW)
         return Response(200, encode(answer), version=model.version)
 
     def _answer(self, model: ServedModel, request: Request) -> Answer:
         engine = self._engine
+        if request.bulk and request.header(b"content-type").startswith(arrow.ARROW):
+            rows = arrow.from_stream(request.body, engine.max_rows, self._max_bytes)
+            return engine.answer(model, rows, request.requested_at)
         read = self._readers.read(request.body, model.signature, engine.max_rows)
         if read is not None:
             return engine.answer_checked(model, *read, request.requested_at)

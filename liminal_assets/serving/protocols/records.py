@@ -13,7 +13,17 @@ import msgspec
 from liminal_assets.serving.errors import RequestError
 from liminal_assets.steps.signature import Signature
 
-__all__ = ["MISSING", "Rows", "decode", "rows_of"]
+__all__ = [
+    "MISSING",
+    "Rows",
+    "check_count",
+    "decode",
+    "from_columns",
+    "from_records",
+    "from_split",
+    "loads",
+    "rows_of",
+]
 
 
 class _Missing:
@@ -34,6 +44,8 @@ class Rows:
 
     columns: Mapping[str, Sequence[Any]]
     count: int
+    native: bool = False
+    """Whether values are Python's (moments, bytes) and NumPy's arrays rather than JSON's."""
     flaw: str | None = None
     """Why the body is no JSON, where only a number is the reason: the values tell which."""
 
@@ -63,6 +75,25 @@ def decode(body: bytes, signature: Signature, max_rows: int) -> Rows:
     return replace(rows_of(said, signature, max_rows), flaw=flaw)
 
 
+def loads(body: bytes) -> Any:
+    """A JSON value as other servers read it: NaN counts as null.
+
+    Raises:
+        RequestError: 400 for what is no JSON.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        pass
+    constants = {"NaN": None, "Infinity": math.inf, "-Infinity": -math.inf}
+    try:
+        return json.loads(body, parse_constant=constants.__getitem__)
+    except RecursionError:
+        raise RequestError(400, "invalid_json", "the body is nested too deeply") from None
+    except ValueError as error:
+        raise RequestError(400, "invalid_json", f"the body is no JSON: {error}") from None
+
+
 def _with_infinities(body: bytes) -> Any:
     """A body that numbers which aren't finite keep from being JSON; None for any other."""
     found = []
@@ -83,12 +114,12 @@ def _with_infinities(body: bytes) -> Any:
 def rows_of(said: Any, signature: Signature, max_rows: int) -> Rows:
     """The rows that a decoded body holds."""
     if isinstance(said, list):
-        return _from_records(said, signature, max_rows)
+        return from_records(said, signature, max_rows)
     if not isinstance(said, dict):
         raise RequestError(400, "invalid_rows", f"the body holds no rows: {_FORMS}")
     if isinstance(said.get("records"), list):
         _only(said, "records")
-        return _from_records(said["records"], signature, max_rows)
+        return from_records(said["records"], signature, max_rows)
     if isinstance(said.get("split"), dict):
         _only(said, "split")
         said = said["split"]
@@ -96,11 +127,11 @@ def rows_of(said: Any, signature: Signature, max_rows: int) -> Rows:
             raise RequestError(400, "invalid_rows", f"'split' needs 'columns' and 'data': {_FORMS}")
     if isinstance(said.get("columns"), dict):
         _only(said, "columns")
-        return _from_columns(said["columns"], max_rows)
+        return from_columns(said["columns"], max_rows)
     if isinstance(said.get("columns"), list):
         _only(said, "columns", "data", "index")
-        return _from_split(said["columns"], said.get("data"), max_rows)
-    return _from_records([said], signature, max_rows)
+        return from_split(said["columns"], said.get("data"), max_rows)
+    return from_records([said], signature, max_rows)
 
 
 def _only(said: Mapping[str, Any], *keys: str) -> None:
@@ -108,7 +139,12 @@ def _only(said: Mapping[str, Any], *keys: str) -> None:
         raise RequestError(400, "invalid_rows", f"unknown key {other[0]!r}: {_FORMS}")
 
 
-def _limit(rows: int, max_rows: int) -> None:
+def check_count(rows: int, max_rows: int) -> None:
+    """Refuses no rows, and too many.
+
+    Raises:
+        RequestError: 422 or 413.
+    """
     if rows > max_rows:
         message = f"{rows} rows are more than the {max_rows} that one request may carry"
         raise RequestError(413, "too_many_rows", message)
@@ -116,8 +152,9 @@ def _limit(rows: int, max_rows: int) -> None:
         raise RequestError(422, "no_rows", "there are no rows")
 
 
-def _from_records(records: list[Any], signature: Signature, max_rows: int) -> Rows:
-    _limit(len(records), max_rows)
+def from_records(records: list[Any], signature: Signature, max_rows: int) -> Rows:
+    """A row per object."""
+    check_count(len(records), max_rows)
     if not all(isinstance(record, dict) for record in records):
         raise RequestError(400, "invalid_rows", f"a record must be an object: {_FORMS}")
     names = signature.known
@@ -133,22 +170,24 @@ def _from_records(records: list[Any], signature: Signature, max_rows: int) -> Ro
     return Rows(columns, len(records))
 
 
-def _from_columns(columns: Mapping[str, Any], max_rows: int) -> Rows:
+def from_columns(columns: Mapping[str, Any], max_rows: int) -> Rows:
+    """A list per column."""
     lengths = {len(values) if isinstance(values, list) else None for values in columns.values()}
     if None in lengths or len(lengths) > 1:
         message = "every column must be a list, and all of the same length"
         raise RequestError(400, "invalid_rows", message)
     count = lengths.pop() if lengths else 0
-    _limit(count or 0, max_rows)
+    check_count(count or 0, max_rows)
     return Rows(columns, count or 0)
 
 
-def _from_split(names: list[Any], data: Any, max_rows: int) -> Rows:
+def from_split(names: list[Any], data: Any, max_rows: int) -> Rows:
+    """The names once, and a list per row."""
     if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
         raise RequestError(400, "invalid_rows", "'columns' must be different names")
     if not isinstance(data, list):
         raise RequestError(400, "invalid_rows", f"'data' must be a list of rows: {_FORMS}")
-    _limit(len(data), max_rows)
+    check_count(len(data), max_rows)
     if not all(isinstance(row, list) and len(row) == len(names) for row in data):
         message = f"every row of 'data' must be a list of {len(names)} values, one per column"
         raise RequestError(400, "invalid_rows", message)

@@ -27,9 +27,10 @@ class Request:
         headers: names in lower case, and values.
         variables: the parts of the path that the route names.
         requested_at: seconds since 1970.
+        bulk: whether a thread should answer, however small the body is.
     """
 
-    __slots__ = ("body", "headers", "path", "requested_at", "variables")
+    __slots__ = ("body", "bulk", "headers", "path", "requested_at", "variables")
 
     def __init__(
         self,
@@ -43,6 +44,11 @@ class Request:
         self.body = body
         self.variables = variables or {}
         self.requested_at = requested_at
+        self.bulk = any(
+            value.startswith(_BULK) or (name == b"accept" and _BULK[0] in value)
+            for name, value in self.headers
+            if name in (b"content-type", b"accept")
+        )
 
     def header(self, name: bytes) -> bytes:
         """The value of a header; empty without it."""
@@ -50,15 +56,6 @@ class Request:
             if own == name:
                 return value
         return b""
-
-    @property
-    def bulk(self) -> bool:
-        """Whether a thread should answer, however small the body is."""
-        return any(
-            value.startswith(_BULK) or (name == b"accept" and _BULK[0] in value)
-            for name, value in self.headers
-            if name in (b"content-type", b"accept")
-        )
 
 
 @dataclass(frozen=True)
