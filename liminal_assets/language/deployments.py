@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from importlib.metadata import EntryPoint, entry_points
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from liminal_assets.language.base import Block, Duration, Name, Options, Spec, one_of_keys
+from liminal_assets.language.prediction_log import PredictionLogging
 from liminal_assets.language.targets import KServe, Kubernetes, SageMaker
 
 __all__ = [
@@ -39,6 +40,11 @@ def deployment_targets() -> Mapping[str, EntryPoint]:
     return {point.name: point for point in [*entry_points(group=_GROUP), *own]}
 
 
+def _logging(data: Any) -> Any:
+    """``log_predictions: true`` and ``false`` are short for the defaults and for none."""
+    return ({} if data else None) if isinstance(data, bool) else data
+
+
 class Serve(Spec):
     """A model server."""
 
@@ -63,8 +69,11 @@ class Serve(Spec):
     """The most rows that one request may carry."""
     max_body_mb: Annotated[float, Field(gt=0)] = 16.0
     """The largest body that a request may have."""
-    log_predictions: bool = True
-    """Append every answered row to the prediction log, which monitors read."""
+    log_predictions: Annotated[
+        PredictionLogging | None,
+        BeforeValidator(_logging, json_schema_input_type=bool | PredictionLogging),
+    ] = PredictionLogging()
+    """Append answered rows to the prediction log, which monitors read; or how."""
 
     @model_validator(mode="after")
     def _of_target(self) -> Serve:

@@ -34,6 +34,7 @@ def check_references(
     return [
         *_duplicates(project),
         *_references(project, unusable or {}),
+        *_masked(project),
         *_targets(project),
         *_cycles(project),
     ]
@@ -116,6 +117,11 @@ def _references(project: Project, unusable: Mapping[str, AbstractSet[str]]) -> I
                 path = ("batch", "to", "connection")
                 target = batch.to.connection
                 yield from _connection(project, target, connections, deployment, *path)
+        logged = deployment.serve.log_predictions if deployment.serve else None
+        if logged and logged.to:
+            at = ("serve", "log_predictions", "to", "connection")
+            target = logged.to.connection
+            yield from _connection(project, target, connections, deployment, *at)
     for monitor in spec.monitors:
         yield from check(monitor.deployment, deployments, "deployment", monitor, "deployment")
         if monitor.performance:
@@ -129,6 +135,32 @@ def _references(project: Project, unusable: Mapping[str, AbstractSet[str]]) -> I
     for schedule in spec.schedules:
         for name in schedule.refresh:
             yield from check(name, everything, "block", schedule, "refresh")
+
+
+def _masked(project: Project) -> Iterator[Diagnostic]:
+    """Columns that a monitor names and the log doesn't hold as they were."""
+    deployments = {block.name: block for block in project.spec.deployments}
+    for monitor in project.spec.monitors:
+        deployment = deployments.get(monitor.deployment)
+        logged = deployment.serve.log_predictions if deployment and deployment.serve else None
+        if logged is None:
+            continue
+        named: list[tuple[str, tuple[str | int, ...]]] = []
+        if monitor.drift:
+            watched = (c for c, how in monitor.drift.columns.items() if not how.ignore)
+            named += [(column, ("drift", "columns", column)) for column in watched]
+        if monitor.performance:
+            keys = monitor.performance.labels.key
+            named += [(column, ("performance", "labels", "key")) for column in keys]
+        for column, path in named:
+            if column in logged.mask:
+                yield Diagnostic(
+                    project.locate(monitor, *path, key=path[0] == "drift"),
+                    "masked-column",
+                    f"{column!r} can't be watched: the prediction log of {monitor.deployment} "
+                    "masks it",
+                    "take it out here, or out of 'log_predictions: {mask: …}'",
+                )
 
 
 def _of_tasks(

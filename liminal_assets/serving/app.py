@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import asdict
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from liminal_assets.serving.config import Limits
 from liminal_assets.serving.documents import Documents
@@ -21,8 +22,8 @@ from liminal_assets.serving.engine import Engine
 from liminal_assets.serving.errors import RequestError
 from liminal_assets.serving.flight import FLIGHT, Flight
 from liminal_assets.serving.guard import Guard, given_up
+from liminal_assets.serving.ids import new_id
 from liminal_assets.serving.live import LiveModel
-from liminal_assets.serving.log import PredictionBuffer, new_id
 from liminal_assets.serving.messages import (
     HTML,
     DisconnectedError,
@@ -37,6 +38,7 @@ from liminal_assets.serving.protocols.inference import InferenceProtocol, Served
 from liminal_assets.serving.protocols.mlflow import MlflowProtocol
 from liminal_assets.serving.protocols.predict import PredictProtocol
 from liminal_assets.serving.protocols.routes import Page, Request, Router, Scoring
+from liminal_assets.serving.spool import Spool
 from liminal_assets.serving.watch import Watch
 from liminal_assets.steps.signature import Signature
 
@@ -61,7 +63,7 @@ def create_app(
     example: Mapping[str, Any] | None = None,
     max_rows: int = 10_000,
     max_body_mb: float = 16.0,
-    log: PredictionBuffer | None = None,
+    log: Spool | None = None,
 ) -> ServingApp:
     """An ASGI application around a team's own fitted pipeline.
 
@@ -106,7 +108,7 @@ class ServingApp:
         self,
         live: LiveModel,
         *,
-        log: PredictionBuffer | None = None,
+        log: Spool | None = None,
         title: str = "model",
         guard: Guard | None = None,
         watch: Watch | None = None,
@@ -209,8 +211,12 @@ class ServingApp:
             flight.version = model.version
             FLIGHT.set(flight)
             if len(body) <= _INLINE_BYTES and not model.slow and not request.bulk:
-                return route.answer(model, request)
-            return await self._in_thread(route.answer, model, request)
+                response = route.answer(model, request)
+            else:
+                response = await self._in_thread(route.answer, model, request)
+            if self.log is not None:
+                await self.log.settled()
+            return response
         except asyncio.CancelledError:
             if failure := given_up(flight):
                 raise failure from None
@@ -266,7 +272,7 @@ class ServingApp:
             "loaded_at": model.loaded_at.isoformat(timespec="milliseconds") if model else None,
             "champion": state.wanted,
             "problem": state.problem,
-            "prediction_log": asdict(self.log.state) if self.log else None,
+            "prediction_log": msgspec.to_builtins(self.log.state) if self.log else None,
         }
         return Response.of(said)
 

@@ -14,11 +14,13 @@ from typing import Any
 
 from liminal_assets.serving.errors import RequestError
 from liminal_assets.serving.flight import FLIGHT
+from liminal_assets.serving.ids import new_id, row_ids
 from liminal_assets.serving.live import LiveModel
-from liminal_assets.serving.log import Answered, PredictionBuffer, new_id, row_ids
 from liminal_assets.serving.metrics import Metrics
 from liminal_assets.serving.model import ServedModel
 from liminal_assets.serving.protocols.records import Rows
+from liminal_assets.serving.records import Answered
+from liminal_assets.serving.spool import Spool
 from liminal_assets.serving.validation import validated
 from liminal_assets.steps.scores import Scores
 
@@ -57,7 +59,7 @@ class Engine:
         self,
         live: LiveModel,
         *,
-        log: PredictionBuffer | None = None,
+        log: Spool | None = None,
         max_rows: int = 10_000,
         metrics: Metrics | None = None,
         timeout: float = math.inf,

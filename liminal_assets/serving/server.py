@@ -21,13 +21,14 @@ from liminal_assets.language.deployments import Deployment, Serve
 from liminal_assets.language.loading import Project
 from liminal_assets.serving.app import ServingApp
 from liminal_assets.serving.config import Limits
+from liminal_assets.serving.folders import ServingFolders
 from liminal_assets.serving.guard import Guard
 from liminal_assets.serving.live import LiveModel
-from liminal_assets.serving.log import PredictionBuffer
 from liminal_assets.serving.port import bound_socket
+from liminal_assets.serving.recording import drain_of, spool_settings
 from liminal_assets.serving.registry import RegistrySource
+from liminal_assets.serving.spool import Spool
 from liminal_assets.steps.deploy import check_rollout
-from liminal_assets.storage.predictions import PredictionLog
 
 __all__ = ["DeploymentApp", "end_with", "run_app", "serve"]
 
@@ -61,12 +62,14 @@ class DeploymentApp:
         live = LiveModel(
             RegistrySource(self.project, block), every=spec.reload_every.total_seconds()
         )
-        buffer = None
-        if self.log_predictions:
-            buffer = PredictionBuffer(PredictionLog(self.project, block.name))
+        settings = spool_settings(self.project, block) if self.log_predictions else None
+        spool = None
+        if settings is not None:
+            folder = ServingFolders.of(self.project.state, block.name).spool
+            spool = Spool(folder, settings, drain=drain_of(self.project, block))
         return ServingApp(
             live,
-            log=buffer,
+            log=spool,
             title=block.name,
             guard=Guard(Limits(max_rows=spec.max_rows, max_body_mb=spec.max_body_mb)),
         )
@@ -96,7 +99,7 @@ def serve(
     """
     spec = deployment.serve or Serve()
     port = spec.port if port is None else port
-    logged = spec.log_predictions if log_predictions is None else log_predictions
+    logged = spec.log_predictions is not None if log_predictions is None else log_predictions
     app = DeploymentApp(project, deployment, logged)
     app()  # what is wrong with it is told before the port is taken
     at = project.locate(deployment, "serve", "port")

@@ -23,7 +23,7 @@ from liminal_assets.storage.tables import Table, TableStore
 __all__ = ["DEFAULT_WINDOW", "WatchedRows", "compared_columns", "given_rows", "watched_rows"]
 
 VERSION = "model_version"
-_KEPT_BY_US = {VERSION, "scored_at", "requested_at", "prediction_id"}
+_KEPT_BY_US = {VERSION, "scored_at", "requested_at", "prediction_id", "sample_rate", "sent"}
 _MONDAY = datetime(1970, 1, 5, tzinfo=timezone.utc)
 DEFAULT_WINDOW = timedelta(days=7)
 
@@ -236,13 +236,17 @@ def compared_columns(
 ) -> tuple[list[str], list[str]]:
     """The columns to compare with the reference, and those of them that hold codes.
 
-    Keys, moments, the truth and our own columns are left out: the model never sees them.
+    Keys, moments, the truth and our own columns are left out: the model never sees them. So are
+    columns that the log masks, for what it holds of them isn't what the model saw.
     """
     if watched.reference is None:
         return [], []
     deployment = project.blocks.get(monitor.deployment)
     model = project.blocks.get(deployment.model) if isinstance(deployment, Deployment) else None
     hidden, codes = set(_KEPT_BY_US), list[str]()
+    serve = deployment.serve if isinstance(deployment, Deployment) else None
+    if serve and serve.log_predictions:
+        hidden |= serve.log_predictions.mask.keys()
     if isinstance(model, Model):
         features = project.blocks.get(model.features)
         hidden |= {model.target, *(identifying_columns(features) if features else ())}

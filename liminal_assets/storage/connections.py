@@ -30,8 +30,12 @@ __all__ = [
     "connect_to",
     "connected",
     "database_errors",
+    "database_exists",
     "query",
+    "quoted_name",
+    "quoted_table",
     "run_statements",
+    "table_names",
     "write_table",
 ]
 
@@ -348,15 +352,15 @@ def _insert_batch(backend: Any, table: str, batch: pa.RecordBatch, where: dict[s
     import pyarrow as pa
 
     rows = pa.Table.from_batches([batch])
-    columns = ", ".join(_name(backend, name) for name in batch.schema.names)
+    columns = ", ".join(quoted_name(backend, name) for name in batch.schema.names)
     if backend.name == "sqlite":
         marks = ", ".join("?" * batch.num_columns)
-        statement = f"INSERT INTO {_table(backend, table)} ({columns}) VALUES ({marks})"
+        statement = f"INSERT INTO {quoted_table(backend, table)} ({columns}) VALUES ({marks})"
         records = (tuple(map(_sqlite_value, row.values())) for row in rows.to_pylist())
         with backend.begin() as cursor:
             cursor.executemany(statement, records)
     elif backend.name == "postgres":
-        statement = f"COPY {_table(backend, table)} ({columns}) FROM STDIN"
+        statement = f"COPY {quoted_table(backend, table)} ({columns}) FROM STDIN"
         with backend.begin() as cursor, cursor.copy(statement) as copy:
             for row in rows.to_pylist():
                 copy.write_row(tuple(row.values()))
@@ -390,16 +394,31 @@ def run_statements(backend: Any, *statements: str) -> None:
             cursor.execute(statement)
 
 
+def database_exists(project: Project, name: str | None = None) -> bool:
+    """Whether the file of an embedded database is there; one on a server is taken to be."""
+    path = _database_file(_absolute(project, project.connection(name).url))
+    return path is None or path.is_file()
+
+
+def table_names(backend: Any, table: str) -> list[str]:
+    """The tables beside ``table``, or ``schema.table``; none if there is no such schema."""
+    namespace = table.rpartition(".")[0]
+    if namespace and namespace not in backend.list_databases():
+        return []
+    return list(backend.list_tables(**({"database": namespace} if namespace else {})))
+
+
 def _quoted(table: str) -> str:
     return ".".join(identifier(part) for part in table.split("."))
 
 
-def _table(backend: Any, table: str) -> str:
+def quoted_table(backend: Any, table: str) -> str:
     """A table's name, with or without its schema, quoted as the backend quotes."""
-    return ".".join(_name(backend, part) for part in table.split("."))
+    return ".".join(quoted_name(backend, part) for part in table.split("."))
 
 
-def _name(backend: Any, name: str) -> str:
+def quoted_name(backend: Any, name: str) -> str:
+    """A column's name, quoted as the backend quotes."""
     import sqlglot as sg
 
     return str(sg.to_identifier(name, quoted=True).sql(dialect=backend.dialect))
@@ -410,7 +429,7 @@ def _delete(backend: Any, table: str, where: Mapping[str, Any]) -> str:
     import sqlglot as sg
     import sqlglot.expressions as sge
 
-    statement = sg.delete(_table(backend, table), dialect=backend.dialect)
+    statement = sg.delete(quoted_table(backend, table), dialect=backend.dialect)
     for column, value in where.items():
         named = sg.column(column, quoted=True)
         same = named.is_(sge.null()) if value is None else named.eq(sge.convert(value))
@@ -423,7 +442,7 @@ def _insert(backend: Any, table: str, source: str, columns: Iterable[str]) -> st
 
     named = [sg.column(column, quoted=True) for column in columns]
     dialect = backend.dialect
-    rows = sg.select(*named).from_(_table(backend, source), dialect=dialect)
+    rows = sg.select(*named).from_(quoted_table(backend, source), dialect=dialect)
     into = [column.this for column in named]
-    statement = sg.insert(rows, _table(backend, table), columns=into, dialect=dialect)
+    statement = sg.insert(rows, quoted_table(backend, table), columns=into, dialect=dialect)
     return statement.sql(dialect=dialect)

@@ -12,6 +12,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -280,8 +281,24 @@ class TableStore:
         target = self._path(asset, partition)
         if not self.remote:
             Path(target).unlink(missing_ok=True)
+            if partition is not None:
+                # others may be in it, or it is gone
+                with suppress(OSError):
+                    Path(target).parent.rmdir()
         elif (filesystem := self._filesystem()).exists(self._bare(target)):
             filesystem.rm_file(self._bare(target))
+
+    def size(self, asset: str, partition: str | None) -> int:
+        """The bytes of published rows.
+
+        Raises:
+            StepError: there are none.
+        """
+        path = self._path(asset, partition)
+        with engine_errors(f"read {asset}"):
+            if not self.remote:
+                return Path(path).stat().st_size
+            return int(self._filesystem().size(self._bare(path)))
 
     def _filesystem(self) -> Any:
         if not self.remote:

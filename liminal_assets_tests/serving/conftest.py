@@ -20,18 +20,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from liminal_assets.serving.app import ServingApp
-from liminal_assets.steps.signature import Field, Signature
+from liminal_assets_tests.serving.spooling import SIGNATURE
 
-SIGNATURE = Signature(
-    (
-        Field("distance", "double"),
-        Field("stops", "long"),
-        Field("carrier", "string"),
-        Field("weekend", "boolean"),
-        Field("wind", "double", required=False),
-    ),
-    carried=(Field("flight_id", "string", required=False),),
-)
+__all__ = ["SIGNATURE", "fitted", "flights", "running"]
 
 
 def flights(rows: int = 300, seed: int = 0) -> pd.DataFrame:

@@ -26,9 +26,12 @@ SLOW_APP = """
     import sys, time
     import numpy as np
     from liminal_assets.serving.app import create_app
-    from liminal_assets.serving.log import PredictionBuffer
+    from pathlib import Path
+
+    from liminal_assets.serving.drain import Drain
     from liminal_assets.serving.port import bound_socket
     from liminal_assets.serving.server import run_app
+    from liminal_assets.serving.spool import Spool
     from liminal_assets.steps.signature import Field, Signature
 
     class Slow:
@@ -40,13 +43,14 @@ SLOW_APP = """
             return np.ones(len(frame))
 
     class Sink:
-        def append(self, rows):
+        def append(self, rows, *, batch):
             with open(sys.argv[2], "a") as file:
                 file.writelines(f"{own}\\n" for own in rows["prediction_id"].to_pylist())
             return rows.num_rows
 
     def make():
-        log = PredictionBuffer(Sink(), flush_seconds=600)
+        spool = Path(sys.argv[2]).with_name("spool")
+        log = Spool(spool, drain=Drain(spool, Sink(), Sink(), every=600))
         return create_app(Slow(), Signature((Field("a", "double"),)), log=log)
 
     if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import liminal_assets as la
+from liminal_assets.storage import log_files
 from liminal_assets.storage.predictions import PredictionLog
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
@@ -89,3 +90,73 @@ def test_a_log_that_was_never_written_is_empty(log: PredictionLog) -> None:
     table = log.read()
     assert table.rows == 0
     assert {"model_version", "prediction_id", "requested_at"} <= set(table.schema.names)
+
+
+def test_rows_of_two_days_are_two_files_and_a_batch_written_again_is_the_same_rows(
+    log: PredictionLog, tmp_path: Path
+) -> None:
+    rows = [row(0, NOON), row(1, NOON + timedelta(days=1))]
+    for _ in range(2):
+        assert log.append(rows, batch="one") == 2
+    assert ids(log.read()) == ["p0", "p1"]
+    files = sorted(path.parent.name for path in tmp_path.rglob("data.parquet"))
+    assert [name[:8] for name in files] == ["20260301", "20260302"]
+    # a crash had half of the segments removed for want of room
+    log.append([*rows[1:], row(2, NOON + timedelta(days=1, hours=1))], batch="one")
+    assert ids(log.read()) == ["p0", "p1", "p2"]
+
+
+def test_small_files_of_a_day_become_one_and_no_reader_sees_a_row_twice(
+    log: PredictionLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [f"p{number}" for number in range(20)]
+    for number in range(20):
+        log.append([row(number, NOON + timedelta(minutes=number))])
+    log.tidy()
+    assert ids(log.read()) == expected
+    assert len(list(tmp_path.rglob("data.parquet"))) == 21
+    log.tidy()
+    # whoever had found the small ones can still read them
+    assert len(list(tmp_path.rglob("data.parquet"))) == 21
+    monkeypatch.setattr(log_files, "_GRACE_SECONDS", 0.0)
+    log.tidy()
+    assert len(list(tmp_path.rglob("data.parquet"))) == 5
+    assert ids(log.read()) == expected
+    assert ids(log.read(since=NOON + timedelta(minutes=15))) == expected[15:]
+
+
+def labels_of(log: PredictionLog) -> dict[str, str]:
+    found = log.labels().to("arrow").to_pylist()
+    return {label["prediction_id"]: label["label"] for label in found}
+
+
+def feedback(number: int, label: str, **about: Any) -> dict[str, Any]:
+    fixed = {"prediction_id": None, "flight_id": None, "at": None}
+    moment = {"received_at": NOON + timedelta(days=number)}
+    return {"feedback_id": f"f{number}", "label": label, **fixed, **moment, **about}
+
+
+def test_the_newest_label_of_a_prediction_counts(log: PredictionLog) -> None:
+    log.append([row(0, NOON), row(1, NOON)])
+    log.feedback().append(
+        [
+            feedback(1, "early", prediction_id="p0"),
+            feedback(2, "late", prediction_id="p0"),
+            feedback(3, "lost", prediction_id="p9"),
+        ]
+    )
+    assert labels_of(log) == {"p0": "late"}
+    labelled = log.labelled().to("arrow").to_pylist()
+    assert [found["label"] for found in labelled] == ["late", None]
+    (unknown,) = log.unmatched_feedback().to("arrow").to_pylist()
+    assert unknown["prediction_id"] == "p9"
+
+
+def test_a_label_of_an_entity_is_that_of_its_predictions(log: PredictionLog) -> None:
+    hour = timedelta(hours=1)
+    log.append([row(n, NOON + n * hour, flight_id=f"F{n // 3}") for n in range(6)])
+    log.append([row(6, NOON + timedelta(days=30), flight_id="F0")])
+    log.feedback().append([feedback(1, "all", flight_id="F0")])
+    assert labels_of(log) == {"p0": "all", "p1": "all", "p2": "all"}
+    log.feedback().append([feedback(2, "one", flight_id="F1", at=NOON + 4.5 * hour)])
+    assert labels_of(log) == {"p0": "all", "p1": "all", "p2": "all", "p4": "one"}

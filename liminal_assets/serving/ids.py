@@ -1,0 +1,47 @@
+"""Prediction ids: they sort by time, and tell it."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from datetime import datetime, timezone
+
+__all__ = ["is_id", "moment_of", "new_id", "request_of", "row_ids", "sampled"]
+
+_ID = re.compile(r"[0-9a-f]{32}(-\d{1,9})?")
+
+
+def new_id() -> str:
+    """A prediction id: 32 hexadecimal digits that sort by time (milliseconds, then chance)."""
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+
+
+def row_ids(request: str, rows: int) -> list[str]:
+    """The id of each row of a request: its own for a single row, else ``<id>-<row>``."""
+    return [request] if rows == 1 else [f"{request}-{row}" for row in range(rows)]
+
+
+def is_id(text: str) -> bool:
+    """Whether a text is the id of a request or of a row."""
+    return _ID.fullmatch(text) is not None
+
+
+def request_of(own: str) -> str:
+    """The request's id from that of one of its rows."""
+    return own.partition("-")[0]
+
+
+def moment_of(own: str) -> datetime:
+    """When an id was made, to the millisecond."""
+    return datetime.fromtimestamp(int(own[:12], 16) / 1000, timezone.utc)
+
+
+def sampled(request: str, rate: float) -> bool:
+    """Whether a request is in a sample: the same wherever and whenever it is asked.
+
+    Args:
+        request: its id.
+        rate: the share of requests in the sample, from 0 to 1.
+    """
+    return int(request[12:20], 16) < rate * 0x1_0000_0000

@@ -1,0 +1,70 @@
+"""``log_predictions``: what is wrong with it is told at its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from liminal_assets.language.diagnostics import InvalidProjectError
+from liminal_assets.language.loading import load_project
+
+HEAD = """name: shop
+datasets: [{dataset: raw, fetch: {file: a.csv}}]
+models: [{model: late, features: raw, target: y, estimator: sklearn.svm.SVC}]
+deployments:
+  - deployment: api
+    model: late
+    serve: {log_predictions: %s}
+"""
+WATCH = """monitors:
+  - monitor: watch
+    deployment: api
+    drift: {columns: {carrier: {threshold: 0.1}, stops: {ignore: true}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "message"),
+    [
+        ("{sample: 0}", "invalid-value", "sample"),
+        ("{rotate: 2h}", "invalid-value", "'rotate' must be between 100ms and 1h"),
+        ("{mask: {a: blur}}", "invalid-value", "blur"),
+        ("{mask: {a: {hash: ''}}}", "invalid-value", "hash"),
+        ("{durabel: true}", "unknown-key", "durabel"),
+        ("{to: {connection: nope, table: t}}", "unknown-reference", "no connection is called"),
+        ("{to: {table: t}}", "missing-key", "the project has no connections"),
+    ],
+)
+def test_what_is_wrong_is_told_at_its_line(
+    tmp_path: Path, said: str, code: str, message: str
+) -> None:
+    (tmp_path / "liminal.yml").write_text(HEAD % said)
+    with pytest.raises(InvalidProjectError) as raised:
+        load_project(tmp_path)
+    mistake = raised.value.diagnostics[0]
+    assert mistake.code == code
+    assert mistake.location.line == 7
+    assert message in mistake.message
+
+
+def test_a_monitor_that_names_a_masked_column_is_told(tmp_path: Path) -> None:
+    masked = HEAD % "{mask: {carrier: hash, stops: drop}}"
+    (tmp_path / "liminal.yml").write_text(masked + WATCH)
+    with pytest.raises(InvalidProjectError) as raised:
+        load_project(tmp_path)
+    (mistake,) = raised.value.diagnostics
+    assert (mistake.code, mistake.location.line) == ("masked-column", 11)
+    assert "'carrier' can't be watched" in mistake.message
+
+
+def test_yes_and_no_are_short_for_the_defaults_and_for_none(tmp_path: Path) -> None:
+    (tmp_path / "liminal.yml").write_text(HEAD % "true")
+    serve = load_project(tmp_path).spec.deployments[0].serve
+    assert serve
+    assert serve.log_predictions
+    assert not serve.log_predictions.durable
+    (tmp_path / "liminal.yml").write_text(HEAD % "false")
+    serve = load_project(tmp_path).spec.deployments[0].serve
+    assert serve
+    assert serve.log_predictions is None
