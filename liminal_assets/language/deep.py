@@ -127,6 +127,14 @@ def _targets(project: Project) -> Iterator[Diagnostic]:
     yield from target_mistakes(project)
 
 
+def _protection(project: Project) -> Iterator[Diagnostic]:
+    if not any(deployment.serve for deployment in project.spec.deployments):
+        return
+    from liminal_assets.serving.protection import protection_mistakes
+
+    yield from protection_mistakes(project)
+
+
 _Finder = Callable[[Project], Any]
 
 _FINDERS: tuple[_Finder, ...] = (
@@ -137,4 +145,5 @@ _FINDERS: tuple[_Finder, ...] = (
     _models,
     _expectations,
     _targets,
+    _protection,
 )

@@ -11,6 +11,14 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from liminal_assets.language.base import Block, Duration, Name, Options, Spec, one_of_keys
 from liminal_assets.language.prediction_log import PredictionLogging
+from liminal_assets.language.protection import (
+    AccessLogOption,
+    Auth,
+    Drain,
+    Limits,
+    Telemetry,
+    Tls,
+)
 from liminal_assets.language.targets import KServe, Kubernetes, SageMaker
 
 __all__ = [
@@ -74,6 +82,21 @@ class Serve(Spec):
         BeforeValidator(_logging, json_schema_input_type=bool | PredictionLogging),
     ] = PredictionLogging()
     """Append answered rows to the prediction log, which monitors read; or how."""
+    auth: Auth | None = None
+    """Who may ask; default: anyone who reaches the port."""
+    limits: Limits = Limits()
+    """How much is taken on at once."""
+    drain: Drain = Drain()
+    """How the server ends."""
+    tls: Tls | None = None
+    """HTTPS; default: HTTP, for this machine or behind a proxy."""
+    access_log: AccessLogOption = None
+    """``true``, or how requests are written; default: not at all."""
+    telemetry: Telemetry | None = None
+    """Traces; default: none."""
+    trust: Literal["registered", "skops_only"] = "registered"
+    """Which models are loaded: any that is registered, its digest checked, or of these only what
+    skops wrote, which can hold no code."""
 
     @model_validator(mode="after")
     def _of_target(self) -> Serve:

@@ -6,13 +6,16 @@ than the application does. Heads it doesn't bound: that is added here.
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["MOST_CONNECTIONS", "GuardedProtocol"]
+from liminal_assets.serving.config import WorkerConfig
+
+__all__ = ["MOST_CONNECTIONS", "GuardedProtocol", "server_options"]
 
 _HEAD_BYTES = 65_536
 """The longest request line and headers together."""
@@ -20,6 +23,20 @@ _HEAD_SECONDS = 10.0
 """The longest that they may take to come."""
 MOST_CONNECTIONS = max(1, min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 100))
 """Of one worker, which needs some open files besides."""
+
+
+def server_options(config: WorkerConfig) -> dict[str, Any]:
+    """What uvicorn is told of a worker's connections."""
+    options: dict[str, Any] = {
+        "http": GuardedProtocol,
+        "server_header": False,
+        "timeout_graceful_shutdown": math.ceil(config.drain_seconds),
+    }
+    if config.tls is not None:
+        options["ssl_certfile"] = config.tls.cert
+        options["ssl_keyfile"] = config.tls.key or None
+    return options
+
 
 _REFUSALS = {
     408: b"408 Request Timeout",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from liminal_assets.serving.auth import ANONYMOUS, Authenticator, Caller
-from liminal_assets.serving.config import Limits
+from liminal_assets.serving.config import Limits, WorkerConfig
 from liminal_assets.serving.errors import RequestError
 from liminal_assets.serving.flight import Flight
 from liminal_assets.serving.messages import Message
@@ -47,6 +47,15 @@ class Guard:
         self._sweeper: asyncio.Task[None] | None = None
         public = authenticator.config.public if authenticator else ()
         self._open = {*_HEALTH, *(path for name in public for path in _PAGES[name])}
+
+    @classmethod
+    def of(cls, config: WorkerConfig) -> Guard:
+        """That of a worker.
+
+        Raises:
+            StepError: keys can't be read.
+        """
+        return cls(config.limits, Authenticator(config.auth) if config.auth else None)
 
     @property
     def under_way(self) -> int:

@@ -20,14 +20,17 @@ from liminal_assets.errors import StepError
 from liminal_assets.language.deployments import Deployment, Serve
 from liminal_assets.language.loading import Project
 from liminal_assets.serving.app import ServingApp
-from liminal_assets.serving.config import Limits
+from liminal_assets.serving.config import WorkerConfig
+from liminal_assets.serving.connections import GuardedProtocol
 from liminal_assets.serving.folders import ServingFolders
 from liminal_assets.serving.guard import Guard
 from liminal_assets.serving.live import LiveModel
 from liminal_assets.serving.port import bound_socket
+from liminal_assets.serving.protection import protected
 from liminal_assets.serving.recording import drain_of, spool_settings
 from liminal_assets.serving.registry import RegistrySource
 from liminal_assets.serving.spool import Spool
+from liminal_assets.serving.watch import Watch
 from liminal_assets.steps.deploy import check_rollout
 
 __all__ = ["DeploymentApp", "end_with", "run_app", "serve"]
@@ -62,16 +65,18 @@ class DeploymentApp:
         live = LiveModel(
             RegistrySource(self.project, block), every=spec.reload_every.total_seconds()
         )
+        folders = ServingFolders.of(self.project.state, block.name)
+        config = protected(WorkerConfig(block.name, str(folders.root)), self.project, block)
         settings = spool_settings(self.project, block) if self.log_predictions else None
         spool = None
         if settings is not None:
-            folder = ServingFolders.of(self.project.state, block.name).spool
-            spool = Spool(folder, settings, drain=drain_of(self.project, block))
+            spool = Spool(folders.spool, settings, drain=drain_of(self.project, block))
         return ServingApp(
             live,
             log=spool,
             title=block.name,
-            guard=Guard(Limits(max_rows=spec.max_rows, max_body_mb=spec.max_body_mb)),
+            guard=Guard.of(config),
+            watch=Watch.of(config),
         )
 
 
@@ -123,6 +128,7 @@ def run_app(make_app: Callable[[], Any], bound: socket.socket, *, workers: int =
         _Worker(make_app, os.getpid() if workers > 1 else None),
         factory=True,
         lifespan="on",
+        http=GuardedProtocol,
         log_level="warning",
         access_log=False,
         server_header=False,

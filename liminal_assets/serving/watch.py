@@ -7,7 +7,9 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from liminal_assets.errors import StepError
 from liminal_assets.serving.access import AccessLog, Line
+from liminal_assets.serving.config import WorkerConfig
 from liminal_assets.serving.flight import Flight
 from liminal_assets.serving.messages import Message, Response
 from liminal_assets.serving.metrics import Metrics
@@ -40,6 +42,23 @@ class Watch:
         self._access = access
         self._telemetry = telemetry
         self._ticking: asyncio.Task[None] | None = None
+
+    @classmethod
+    def of(cls, config: WorkerConfig) -> Watch:
+        """That of a worker.
+
+        Raises:
+            StepError: OpenTelemetry's SDK isn't installed, or the access log can't be opened.
+        """
+        try:
+            access = AccessLog(config.access_log) if config.access_log else None
+        except OSError as error:
+            raise StepError(f"the access log can't be opened: {error}") from error
+        return cls(
+            Metrics(config.folders.metrics),
+            access,
+            Telemetry(config.telemetry) if config.telemetry else None,
+        )
 
     def start(self, app: ServingApp) -> None:
         """Begins to write, and to look at the rest of the server once a second."""

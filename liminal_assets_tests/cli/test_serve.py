@@ -145,4 +145,4 @@ def test_a_rollout_that_the_server_cannot_do_is_refused(
 ) -> None:
     served.rewritten("serve: {port: 0,", "rollout: {strategy: canary}\n    serve: {port: 0,")
     assert run("serve", "late_api", "--project", served.project.root) == 1
-    assert "a canary rollout needs a server" in capfd.readouterr().err
+    assert "the target 'local' can't do a canary rollout" in capfd.readouterr().err
