@@ -77,6 +77,9 @@ class Serve(Spec):
     """The most rows that one request may carry."""
     max_body_mb: Annotated[float, Field(gt=0)] = 16.0
     """The largest body that a request may have."""
+    form: Literal["auto", "pipeline"] = "auto"
+    """``auto``: the fastest form of the model that was proved to answer as the trained pipeline;
+    ``pipeline``: always that itself."""
     log_predictions: Annotated[
         PredictionLogging | None,
         BeforeValidator(_logging, json_schema_input_type=bool | PredictionLogging),

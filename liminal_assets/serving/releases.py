@@ -1,9 +1,15 @@
-"""From a registered version to a release: made where MLflow and scikit-learn are, once."""
+"""From a registered version to a release: made where MLflow and scikit-learn are, once.
+
+The pipeline is compiled, the compiled form is asked what the pipeline is asked, and only if it
+answers alike does the release hold it; otherwise the release holds the registered model itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import importlib.metadata
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +17,20 @@ from liminal_assets.errors import StepError
 from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.loading import Project
 from liminal_assets.serving.folders import ServingFolders
-from liminal_assets.serving.forms.pipeline import copy_model
-from liminal_assets.serving.release import Release, write_release
+from liminal_assets.serving.forms.pipeline import copy_model, settings_of
+from liminal_assets.serving.release import Release, read_release, write_release
 from liminal_assets.steps.champion import reference_rows
+from liminal_assets.steps.compile.certificate import Certificate
 from liminal_assets.steps.identity import carried_fields
 from liminal_assets.steps.signature import Signature
 from liminal_assets.storage.registry import ModelRegistry, ModelVersion
 from liminal_assets.storage.tracking import import_mlflow
 
 __all__ = ["prepare_release"]
+
+_HELD_OUT = 300
+"""Rows of the training reference that a form is asked about."""
+_LIBRARIES = ("liminal-assets", "numpy", "onnxruntime", "scikit-learn")
 
 
 def prepare_release(
@@ -31,7 +42,8 @@ def prepare_release(
         version: the version, or its number.
 
     Returns:
-        The release as it is on disk; the same again for the same version.
+        The release as it is on disk; the same again for the same version, until the deployment or
+        the libraries change.
 
     Raises:
         StepError: there is no such version, its files aren't those that were registered, or it
@@ -49,9 +61,13 @@ def prepare_release(
             f"it has {', '.join(described.flavors)}",
             location=project.locate(deployment, "model"),
         )
+    _check_trust(project, deployment, version, flavor)
     signature = Signature.of(described.signature).carrying(
         carried_fields(project, deployment.model)
     )
+    known = _known_rows(project, deployment.model, version, signature)
+    whole = (row for row in known if None not in row.values())
+    wanted = deployment.serve.form if deployment.serve else "auto"
     release = Release(
         name=version.name,
         version=str(version.version),
@@ -59,27 +75,135 @@ def prepare_release(
         form="pipeline",
         run_id=version.run_id or None,
         digest=version.digest,
-        example=_example(project, deployment.model, version, signature),
+        example=signature.as_json(next(whole, known[0])),
+        certificate={"wanted": wanted, "libraries": _libraries()},
     )
-    return _write(ServingFolders.of(project.state, deployment.name), release, model, flavor)
+    folder = ServingFolders.of(project.state, deployment.name).releases
+    made = _made_before(folder, release)
+    if made is not None:
+        return made
+    refused: dict[str, str] = {}
+    if wanted == "auto":
+        made = _compiled(folder, release, registry.load(version), known, refused)
+    return made or _itself(folder, release, model, flavor, refused)
 
 
-def _write(
-    folders: ServingFolders, release: Release, model: Path, flavor: Mapping[str, Any]
+def _check_trust(
+    project: Project, deployment: Deployment, version: ModelVersion, flavor: Mapping[str, Any]
+) -> None:
+    said = flavor.get("serialization_format", "pickle")
+    if deployment.serve and deployment.serve.trust == "skops_only" and said != "skops":
+        raise StepError(
+            f"version {version.version} of {version.model} is written by {said}, which can hold "
+            "code, and the deployment takes models by skops alone",
+            location=project.locate(deployment, "serve", "trust"),
+            hint="skops writes pipelines of scikit-learn's and this package's types",
+        )
+
+
+def _compiled(
+    folder: Path,
+    release: Release,
+    pipeline: Any,
+    known: Sequence[Mapping[str, Any]],
+    refused: dict[str, str],
+) -> Release | None:
+    """The release of a certified form that is faster than the pipeline; None if there is none,
+    and ``refused`` says why."""
+    from liminal_assets.serving.forms.compiled import Compiled
+    from liminal_assets.serving.model import PipelinePredictor
+    from liminal_assets.steps.compile import UnsupportedError, compile_pipeline
+    from liminal_assets.steps.compile.certificate import DifferentError, certify, microseconds
+
+    name = "compiled"
+    try:
+        description = compile_pipeline(pipeline, release.signature)
+        name = description.form
+        with tempfile.TemporaryDirectory(prefix="liminal-form-") as draft:
+            description.write(Path(draft))
+            form = Compiled(description.said, Path(draft))
+            itself = PipelinePredictor(pipeline, release.signature)
+            certificate = certify(name, form, itself, release.signature, known)
+            times = microseconds({name: form, "pipeline": itself}, release.signature, known)
+    except (UnsupportedError, DifferentError) as error:
+        refused[name] = str(error)
+        return None
+    if times and times[name] > times["pipeline"]:
+        refused[name] = f"a row takes {times[name]} µs, the pipeline {times['pipeline']} µs"
+        return None
+    return write_release(
+        folder,
+        replace(
+            release,
+            form=name,
+            settings={"compiled": description.said},
+            certificate={**release.certificate, **asdict(certificate), "microseconds": times},
+        ),
+        description.write,
+    )
+
+
+def _itself(
+    folder: Path,
+    release: Release,
+    model: Path,
+    flavor: Mapping[str, Any],
+    refused: Mapping[str, str],
 ) -> Release:
-    settings: dict[str, Any] = {}
+    """The release that holds the registered model."""
+    certificate = asdict(Certificate("pipeline", refused=refused))
+    return write_release(
+        folder,
+        replace(
+            release,
+            settings=settings_of(flavor),
+            certificate={**release.certificate, **certificate},
+        ),
+        lambda draft: copy_model(model, flavor, draft),
+    )
 
-    def fill(folder: Path) -> None:
-        settings.update(copy_model(model, flavor, folder))
 
-    return write_release(folders.releases, replace(release, settings=settings), fill)
+def _made_before(folder: Path, release: Release) -> Release | None:
+    """The release of the same version, made in the same way by the same libraries."""
+    for made in sorted(folder.glob(f"{release.version}-*")):
+        try:
+            found = read_release(made)
+        except StepError:
+            # of another format, or changed: it is made again beside
+            continue
+        certificate = {name: found.certificate.get(name) for name in release.certificate}
+        same = replace(
+            found,
+            form=release.form,
+            settings=release.settings,
+            files=release.files,
+            folder=release.folder,
+            certificate=certificate,
+        )
+        if same == release:
+            return found
+    return None
 
 
-def _example(
+def _libraries() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            # run from a folder instead of an installation
+            continue
+    return found
+
+
+def _known_rows(
     project: Project, model: str, version: ModelVersion, signature: Signature
-) -> dict[str, Any]:
-    """The first reference row without nulls, else the first; made up where none is kept."""
+) -> list[dict[str, Any]]:
+    """Rows of the training reference, spread over all of it; one made up where none is kept."""
     relation = reference_rows(project, model, version.version)
-    rows = relation.limit(100).to_arrow_table().to_pylist() if relation is not None else []
-    whole = (row for row in rows if None not in row.values())
-    return signature.as_json(signature.sample(next(whole, rows[0] if rows else None)))
+    rows: list[dict[str, Any]] = []
+    if relation is not None:
+        every = max(1, len(relation) // _HELD_OUT)
+        table = relation.to_arrow_table()
+        rows = table.take(list(range(0, table.num_rows, every))[:_HELD_OUT]).to_pylist()
+    return [signature.sample(row) for row in rows] or [signature.sample()]

@@ -2,6 +2,8 @@
 
 | form | answers by | imports |
 |---|---|---|
+| ``numpy`` | what the pipeline computes, as NumPy operations and tables | NumPy |
+| ``onnxruntime`` | the same, and trees as a graph on 64-bit floats | NumPy, ONNX Runtime |
 | ``pipeline`` | the registered model itself | scikit-learn, pandas |
 
 A form is made where the registry is (:mod:`liminal_assets.serving.releases`); here it is only
@@ -22,7 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["load_form"]
 
-_HOMES: Mapping[str, str] = {"pipeline": "pipeline"}
+_HOMES: Mapping[str, str] = {
+    "numpy": "compiled",
+    "onnxruntime": "compiled",
+    "pipeline": "pipeline",
+}
 """The module of each form."""
 
 

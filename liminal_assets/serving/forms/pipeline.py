@@ -14,33 +14,37 @@ if TYPE_CHECKING:
     from liminal_assets.serving.model import PipelinePredictor
     from liminal_assets.serving.release import Release
 
-__all__ = ["copy_model", "load"]
+__all__ = ["copy_model", "load", "settings_of"]
 
 _CODE = "code"
 
 
-def copy_model(model: Path, flavor: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def copy_model(model: Path, flavor: Mapping[str, Any], folder: Path) -> None:
     """Copies the files of a model that MLflow's ``sklearn`` flavor wrote.
 
     Args:
         model: the folder of the registered model.
         flavor: what its ``MLmodel`` says of the flavor.
         folder: the release's folder.
-
-    Returns:
-        The settings that :func:`load` needs besides.
     """
-    name = Path(flavor["pickled_model"]).name
-    shutil.copyfile(model / flavor["pickled_model"], folder / name)
+    shutil.copyfile(model / flavor["pickled_model"], folder / _file(flavor))
     code = flavor.get("code")
     if code:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(model / code, folder / _CODE, ignore=ignored)
+
+
+def settings_of(flavor: Mapping[str, Any]) -> dict[str, Any]:
+    """What :func:`load` needs besides the files."""
     return {
-        "model": name,
+        "model": _file(flavor),
         "format": flavor.get("serialization_format", "pickle"),
         "trusted": list(flavor.get("skops_trusted_types") or ()),
     }
+
+
+def _file(flavor: Mapping[str, Any]) -> str:
+    return Path(flavor["pickled_model"]).name
 
 
 def load(release: Release) -> PipelinePredictor:

@@ -1,0 +1,225 @@
+"""From the prepared matrix to an answer: decisions, probabilities, labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from liminal_assets.serving.forms.steps import Step
+from liminal_assets.serving.forms.trees import Leaves, Sums
+from liminal_assets.steps.scores import Scores
+
+__all__ = ["OPERATORS"]
+
+
+class Linear:
+    """x · weights + intercept; ``weights`` of shape (width, targets)."""
+
+    def __init__(self, weights: np.ndarray, intercept: np.ndarray) -> None:
+        self._weights, self._intercept = np.ascontiguousarray(weights), intercept
+
+    def __call__(self, matrix: np.ndarray) -> np.ndarray:
+        with_intercept: np.ndarray = np.dot(matrix, self._weights)
+        with_intercept += self._intercept
+        return with_intercept
+
+
+class Constant:
+    """The same for every row; ``values`` of shape (targets,)."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values = values.reshape(1, -1)
+
+    def __call__(self, matrix: np.ndarray) -> np.ndarray:
+        return np.repeat(self._values, len(matrix), axis=0)
+
+
+class Gaussian:
+    """Logarithms of the joint likelihood under normal distributions, of shape (rows, classes).
+
+    Args:
+        prior: their share of the rows, of shape (classes,).
+        mean: of shape (classes, width).
+        variance: of shape (classes, width).
+    """
+
+    def __init__(self, prior: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> None:
+        self._mean, self._variance = mean, variance
+        self._start = np.log(prior) - 0.5 * np.log(2.0 * np.pi * variance).sum(axis=1)
+
+    def __call__(self, matrix: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            away = (matrix[:, None, :] - self._mean) ** 2 / self._variance
+        likelihood: np.ndarray = self._start - 0.5 * away.sum(axis=2)
+        return likelihood
+
+
+class Value:
+    """A regression: what is computed, through the inverse of a link.
+
+    Args:
+        computed: gives shape (rows, 1).
+        link: ``identity`` or ``exp``.
+    """
+
+    def __init__(self, computed: Step, link: str) -> None:
+        self._computed = computed
+        self._exp = link == "exp"
+
+    def __call__(self, matrix: np.ndarray) -> Scores:
+        values = self._computed(matrix)[:, 0]
+        if self._exp:
+            with np.errstate(over="ignore"):
+                values = np.exp(values)
+        return Scores(values, {})
+
+
+class Binary:
+    """Two classes from one number: the logistic function of it, and its sign.
+
+    Args:
+        computed: gives shape (rows, 1).
+        factor: what the number is multiplied by before the logistic function.
+        classes: the labels, the negative one first.
+        zero: the place of the label at 0.
+        threshold: the least probability of the class at ``positive``, where the labels come from
+            probabilities instead.
+    """
+
+    def __init__(
+        self,
+        computed: Step,
+        factor: float,
+        classes: np.ndarray,
+        zero: int,
+        threshold: float | None,
+        positive: int,
+    ) -> None:
+        self._computed, self._factor = computed, factor
+        self._classes, self._zero = classes, zero
+        self._threshold, self._positive = threshold, positive
+        self._single = classes[:1], classes[1:]
+
+    def __call__(self, matrix: np.ndarray) -> Scores:
+        numbers = self._computed(matrix)
+        if len(numbers) == 1:
+            number = numbers.item()
+            share = _logistic(number * self._factor)
+            place = self._place(number, share)
+            return Scores(self._single[place], {"probability": np.array([share])})
+        decided = numbers[:, 0]
+        shares = _logistics(decided * self._factor)
+        if self._threshold is None:
+            places = (decided >= 0) if self._zero else (decided > 0)
+        else:
+            own = shares if self._positive else 1 - shares
+            places = (own >= self._threshold) == bool(self._positive)
+        return Scores(self._classes[places.astype(np.intp)], {"probability": shares})
+
+    def _place(self, number: float, share: float) -> int:
+        if self._threshold is None:
+            return int(number >= 0 if self._zero else number > 0)
+        own = share if self._positive else 1 - share
+        return int((own >= self._threshold) == bool(self._positive))
+
+
+class Labels:
+    """Labels without probabilities: the sign of one number, or the largest of several."""
+
+    def __init__(self, computed: Step, classes: np.ndarray) -> None:
+        self._computed, self._classes = computed, classes
+
+    def __call__(self, matrix: np.ndarray) -> Scores:
+        numbers = self._computed(matrix)
+        if numbers.shape[1] == 1:
+            return Scores(self._classes[(numbers[:, 0] > 0).astype(np.intp)], {})
+        return Scores(self._classes[numbers.argmax(axis=1)], {})
+
+
+class Several:
+    """Probabilities of two or more classes.
+
+    Args:
+        computed: gives shape (rows, classes).
+        link: ``given`` where they are probabilities already, ``softmax``, or ``each`` for the
+            logistic function of each, made to sum to 1.
+        classes: the labels.
+        threshold: the least probability of the class at ``positive`` of two.
+    """
+
+    def __init__(
+        self,
+        computed: Step,
+        link: str,
+        classes: np.ndarray,
+        threshold: float | None,
+        positive: int,
+    ) -> None:
+        self._computed, self._link, self._classes = computed, link, classes
+        self._threshold, self._positive = threshold, positive
+        labels = classes.tolist()
+        self._names = [f"probability_{label}" for label in labels] if len(labels) != 2 else []
+
+    def __call__(self, matrix: np.ndarray) -> Scores:
+        decided = self._computed(matrix)
+        shares = _LINKS[self._link](decided)
+        if self._threshold is None:
+            # the largest of what is computed is what scikit-learn's predict takes
+            places = decided.argmax(axis=1)
+        else:
+            own = shares[:, self._positive] >= self._threshold
+            places = (own == bool(self._positive)).astype(np.intp)
+        if not self._names:
+            return Scores(self._classes[places], {"probability": shares[:, 1]})
+        columns = {name: shares[:, place] for place, name in enumerate(self._names)}
+        return Scores(self._classes[places], columns)
+
+
+def _logistic(number: float) -> float:
+    """1 / (1 + exp(-x)) without overflow."""
+    if number >= 0:
+        return 1.0 / (1.0 + math.exp(-number))
+    small = math.exp(number)
+    return small / (1.0 + small)
+
+
+def _logistics(numbers: np.ndarray) -> np.ndarray:
+    small = np.exp(-np.abs(numbers))
+    shares: np.ndarray = np.where(numbers >= 0, 1.0, small) / (1.0 + small)
+    return shares
+
+
+def _softmax(numbers: np.ndarray) -> np.ndarray:
+    powers = np.exp(numbers - numbers.max(axis=1, keepdims=True))
+    shares: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+    return shares
+
+
+def _each(numbers: np.ndarray) -> np.ndarray:
+    shares = _logistics(numbers)
+    total = shares.sum(axis=1, keepdims=True)
+    # where all are 0 they are alike
+    shares = np.where(total == 0, 1.0, shares)
+    normalized: np.ndarray = shares / np.where(total == 0, shares.shape[1], total)
+    return normalized
+
+
+_LINKS: Mapping[str, Step] = {
+    "given": lambda numbers: numbers,
+    "softmax": _softmax,
+    "each": _each,
+}
+
+OPERATORS: Mapping[str, Callable[..., object]] = {
+    "binary": Binary,
+    "constant": Constant,
+    "gaussian": Gaussian,
+    "labels": Labels,
+    "leaves": Leaves,
+    "linear": Linear,
+    "several": Several,
+    "sums": Sums,
+    "value": Value,
+}

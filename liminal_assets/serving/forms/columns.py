@@ -1,0 +1,155 @@
+"""From the checked columns of a request to the matrix that the first step takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["OPERATORS", "Source"]
+
+Source = Callable[[Mapping[str, Sequence[Any]], int], np.ndarray]
+"""Columns and the number of rows → float64 of shape (rows, width)."""
+
+
+class Numbers:
+    """Columns as numbers; null is NaN.
+
+    Args:
+        names: the columns.
+        single: the places of those that the pipeline has as 32-bit floats.
+        infinite: whether infinities stay; otherwise they are NaN.
+    """
+
+    def __init__(self, names: list[str], single: list[int], infinite: bool) -> None:
+        self._names = names
+        self._single = single
+        self._zeros = None if infinite else np.zeros(len(names))
+
+    def __call__(self, columns: Mapping[str, Sequence[Any]], rows: int) -> np.ndarray:
+        if rows == 1:
+            # NumPy reads None as NaN
+            matrix = np.array([[columns[name][0] for name in self._names]], float)
+        else:
+            matrix = np.empty((rows, len(self._names)))
+            for place, name in enumerate(self._names):
+                matrix[:, place] = columns[name]
+        if self._single:
+            matrix[:, self._single] = matrix[:, self._single].astype(np.float32)
+        # 0 · x is NaN for what isn't finite: one product instead of a test of each
+        if self._zeros is not None and np.dot(matrix, self._zeros).any():
+            matrix[np.isinf(matrix)] = np.nan
+        return matrix
+
+
+class Categories:
+    """Columns whose every value has its own few numbers, found in a table.
+
+    Args:
+        width: columns of the matrix.
+        constant: what each of them is where no table says otherwise, of shape (width,).
+        tables: per column of the request: ``name``; ``keys``, the known values; ``unknown`` and
+            ``missing``, the table's row of all others and of null, or -1 where they are refused;
+            and either ``places`` and ``values``, of shape (rows of the table,), one number of
+            each value (a place of -1: none), or ``places`` of shape (n,) and ``values`` of shape
+            (rows of the table, n).
+    """
+
+    def __init__(self, width: int, constant: np.ndarray, tables: list[dict[str, Any]]) -> None:
+        self._constant = constant.reshape(1, width)
+        self._tables = [_Table(**table) for table in tables]
+
+    def __call__(self, columns: Mapping[str, Sequence[Any]], rows: int) -> np.ndarray:
+        if rows == 1:
+            matrix = self._constant.copy()
+            row = matrix[0]
+            for table in self._tables:
+                table.write_one(row, columns[table.name][0])
+            return matrix
+        matrix = np.repeat(self._constant, rows, axis=0)
+        for table in self._tables:
+            table.write(matrix, columns[table.name])
+        return matrix
+
+
+class _Table:
+    def __init__(
+        self,
+        name: str,
+        keys: list[Any],
+        unknown: int,
+        missing: int,
+        places: np.ndarray,
+        values: np.ndarray,
+    ) -> None:
+        self.name = name
+        self._find = {key: place for place, key in enumerate(keys)}.get
+        self._unknown = unknown
+        self._missing = missing
+        self._places, self._values = places, values
+        self._one = values.ndim == 1
+        # lists: an element of an array is slower to get
+        self._place_list: list[int] = places.tolist()
+        self._value_list: list[float] = values.tolist() if self._one else []
+
+    def write_one(self, row: np.ndarray, value: Any) -> None:
+        index = self._index(value)
+        if index < 0:
+            raise self._refused(value)
+        if not self._one:
+            row[self._places] = self._values[index]
+        elif (place := self._place_list[index]) >= 0:
+            row[place] = self._value_list[index]
+
+    def write(self, matrix: np.ndarray, values: Sequence[Any]) -> None:
+        plain = values.tolist() if isinstance(values, np.ndarray) else values
+        indices = np.array([self._index(value) for value in plain])
+        if (indices < 0).any():
+            raise self._refused(plain[int((indices < 0).argmax())])
+        if not self._one:
+            matrix[:, self._places] = self._values[indices]
+            return
+        places = self._places[indices]
+        written = np.flatnonzero(places >= 0)
+        matrix[written, places[written]] = self._values[indices[written]]
+
+    def _index(self, value: Any) -> int:
+        if value is None or value != value:
+            return self._missing
+        return self._find(value, self._unknown)
+
+    def _refused(self, value: Any) -> ValueError:
+        return ValueError(f"found the unknown category {value!r} in column {self.name}")
+
+
+class Beside:
+    """Matrices side by side."""
+
+    def __init__(self, parts: list[Source]) -> None:
+        self._parts = parts
+
+    def __call__(self, columns: Mapping[str, Sequence[Any]], rows: int) -> np.ndarray:
+        return np.concatenate([part(columns, rows) for part in self._parts], axis=1)
+
+
+class Chain:
+    """A matrix and what is done to it, step by step."""
+
+    def __init__(self, source: Source, steps: list[Callable[[np.ndarray], np.ndarray]]) -> None:
+        self._source = source
+        self._steps = steps
+
+    def __call__(self, columns: Mapping[str, Sequence[Any]], rows: int) -> np.ndarray:
+        matrix = self._source(columns, rows)
+        for step in self._steps:
+            matrix = step(matrix)
+        return matrix
+
+
+OPERATORS: Mapping[str, Callable[..., Any]] = {
+    "numbers": Numbers,
+    "categories": Categories,
+    "beside": Beside,
+    "chain": Chain,
+}
