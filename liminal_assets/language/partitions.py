@@ -101,8 +101,8 @@ def _wall_clock(moment: datetime) -> str:
 def moments_of(partitions: Partitions, key: str) -> tuple[datetime, datetime]:
     """The first moment of a partition by time and the one after its last, in UTC.
 
-    A wall-clock time that daylight saving skips is moved behind the gap, one that it repeats is
-    the first of the two, as Dagster does.
+    A wall-clock time that daylight saving skips is moved behind the gap; one that it repeats is the
+    second of the two, and of hours the first. So does Dagster.
 
     Raises:
         ValueError: ``key`` is no key of these partitions, or they aren't cut by time.
@@ -124,7 +124,7 @@ def moments_of(partitions: Partitions, key: str) -> tuple[datetime, datetime]:
         end = wall.replace(year=wall.year + wall.month // 12, month=wall.month % 12 + 1)
     else:
         end = wall + _LENGTHS[every]
-    return _moment(wall, zone), _moment(end, zone)
+    return _moment(wall, zone, fold=1), _moment(end, zone, fold=1)
 
 
 def _hour(key: str, zone: ZoneInfo) -> datetime:
@@ -135,11 +135,11 @@ def _hour(key: str, zone: ZoneInfo) -> datetime:
     return _moment(datetime.strptime(written, KEY_FORMATS["hour"]), zone)
 
 
-def _moment(wall: datetime, zone: ZoneInfo) -> datetime:
+def _moment(wall: datetime, zone: ZoneInfo, *, fold: int = 0) -> datetime:
     # skipped by daylight saving: the first wall-clock time that exists again
     while not _exists(wall, zone):
         wall = wall.replace(second=0, microsecond=0) + timedelta(minutes=1)
-    return wall.replace(tzinfo=zone).astimezone(timezone.utc)
+    return wall.replace(tzinfo=zone, fold=fold).astimezone(timezone.utc)
 
 
 def _exists(wall: datetime, zone: ZoneInfo) -> bool:

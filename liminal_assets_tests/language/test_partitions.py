@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import dagster as dg
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from liminal_assets.factories.partitions import partitions_definition
@@ -43,6 +43,10 @@ def cut_by_time(draw: st.DrawFn) -> Partitions:
 
 @settings(max_examples=60, deadline=None)
 @given(cut_by_time())
+@example(
+    # 01:30 happens twice on 3 November
+    Partitions(every="day", start="2013-11-01T01:30", end="2013-11-06", timezone="America/New_York")
+)
 def test_moments_of_a_partition_are_those_of_dagster(partitions: Partitions) -> None:
     theirs = definition(partitions)
     for key in theirs.get_partition_keys():
