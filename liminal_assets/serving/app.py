@@ -8,15 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from liminal_assets.serving.config import Limits
+from liminal_assets.serving.config import Grpc, Limits
 from liminal_assets.serving.documents import Documents
 from liminal_assets.serving.engine import Engine
 from liminal_assets.serving.errors import RequestError
@@ -42,6 +42,9 @@ from liminal_assets.serving.spool import Spool
 from liminal_assets.serving.watch import Watch
 from liminal_assets.steps.signature import Signature
 
+if TYPE_CHECKING:
+    from liminal_assets.serving.protocols.inference_grpc import GrpcServer
+
 __all__ = ["ServingApp", "create_app"]
 
 _INLINE_BYTES = 16_384
@@ -64,6 +67,7 @@ def create_app(
     max_rows: int = 10_000,
     max_body_mb: float = 16.0,
     log: Spool | None = None,
+    grpc: Grpc | None = None,
 ) -> ServingApp:
     """An ASGI application around a team's own fitted pipeline.
 
@@ -77,6 +81,7 @@ def create_app(
         max_rows: the most rows of one request.
         max_body_mb: the largest body of one request.
         log: where answered rows go.
+        grpc: where gRPC is answered besides.
 
     Raises:
         StepError: the signature names no columns, or the pipeline can't answer the example.
@@ -90,7 +95,7 @@ def create_app(
         example=example,
     )
     limits = Limits(max_rows=max_rows, max_body_mb=max_body_mb)
-    return ServingApp(LiveModel.fixed(model), log=log, guard=Guard(limits))
+    return ServingApp(LiveModel.fixed(model), log=log, guard=Guard(limits), grpc=grpc)
 
 
 class ServingApp:
@@ -102,6 +107,7 @@ class ServingApp:
         title: the deployment's name in the documentation.
         guard: who may ask, how much, and for how long.
         watch: what is counted and written of requests.
+        grpc: where gRPC is answered; without it nowhere.
     """
 
     def __init__(
@@ -112,6 +118,7 @@ class ServingApp:
         title: str = "model",
         guard: Guard | None = None,
         watch: Watch | None = None,
+        grpc: Grpc | None = None,
     ) -> None:
         self.guard = guard or Guard()
         self.watch = watch or Watch()
@@ -132,13 +139,15 @@ class ServingApp:
         # two that wait for one another's cores and for Python's lock are slower
         self._one_at_a_time = asyncio.Semaphore(1)
         self._documents: Documents | None = None
+        self._served = Served(self.engine, self._unready, title)
+        self.grpc = self._grpc_server(grpc) if grpc else None
         self.router = Router(self._routes(), Response.refusal)
 
     def _routes(self) -> Iterator[Page | Scoring]:
         """Every path, protocol by protocol."""
         yield from PredictProtocol(self.engine, self._max_bytes).routes
         yield from MlflowProtocol(self.engine, self._max_bytes).routes
-        yield from InferenceProtocol(Served(self.engine, self._unready, self.title)).routes
+        yield from InferenceProtocol(self._served).routes
         pages = {
             "/healthz": self._healthz,
             "/readyz": self._readyz,
@@ -150,6 +159,12 @@ class ServingApp:
         for path, answer in pages.items():
             yield Page(path, Response.refusal, answer)
 
+    def _grpc_server(self, settings: Grpc) -> GrpcServer:
+        # imported only where it is asked for
+        from liminal_assets.serving.protocols.inference_grpc import GrpcServer
+
+        return GrpcServer(self._served, self.respond, settings, self._max_bytes)
+
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """ASGI 3."""
         if scope["type"] == "lifespan":
@@ -160,12 +175,31 @@ class ServingApp:
             await send({"type": "websocket.close", "code": 1000})
 
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
-        path, method = scope["path"], scope["method"]
+        route, variables = self.router.find(scope["path"])
+        with_body = scope["method"] != "HEAD"
+        await self.respond(
+            scope, receive, route, variables, lambda response: response.send(send, body=with_body)
+        )
+
+    async def respond(
+        self,
+        scope: Message,
+        receive: Receive,
+        route: Page | Scoring | None,
+        variables: Mapping[str, str],
+        send: Callable[[Response], Awaitable[None]],
+    ) -> None:
+        """Answers one request, whatever it came over.
+
+        Args:
+            route: what it asks for; None: there is no such thing.
+        """
+        method = scope["method"]
         flight, started, code = Flight(), time.time(), None
-        refusal = None
+        refusal = route.refusal if route else self.router.refusal(scope["path"])
         try:
-            route, variables = self.router.find(path)
-            refusal = route.refusal
+            if route is None:
+                raise self.router.unknown(scope["path"])
             self.watch.begin(flight, scope, route.path)
             if method not in route.methods:
                 response = _other_method(method, route.methods)
@@ -179,16 +213,14 @@ class ServingApp:
             return
         except RequestError as error:
             code = error.code
-            refusal = refusal or self.router.refusal(path)
             response = refusal(error, self._version_now)
         except Exception:
             code, incident = "internal", new_id()
             _log.exception("incident %s: a request failed", incident)
             message = f"the server failed; its log says why under incident {incident}"
-            refusal = refusal or self.router.refusal(path)
             response = refusal(RequestError(500, code, message), self._version_now)
         self.watch.end(flight, response, code)
-        await response.send(send, body=method != "HEAD")
+        await send(response)
         self.watch.sent(flight, scope, response, code, started)
 
     async def _score(
@@ -299,6 +331,8 @@ class ServingApp:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self.live.start()
+                if self.grpc is not None:
+                    await self.grpc.start()
                 self.guard.start()
                 self.watch.start(self)
                 if self.log is not None:
@@ -316,6 +350,8 @@ class ServingApp:
     async def _close(self) -> None:
         """Ends the threads; requests are answered by now, and their rows get written."""
         self.stop_being_ready()
+        if self.grpc is not None:
+            await self.grpc.stop(self.guard.limits.timeout_seconds)
         self.live.stop(timeout=0)
         self.guard.stop()
         loop = asyncio.get_running_loop()

@@ -16,7 +16,7 @@ from liminal_assets.serving.auth import AuthConfig
 from liminal_assets.serving.folders import ServingFolders
 from liminal_assets.serving.telemetry import TelemetryConfig
 
-__all__ = ["Limits", "Tls", "WorkerConfig"]
+__all__ = ["Grpc", "Limits", "Tls", "WorkerConfig"]
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,6 +51,19 @@ class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     cert: str
     key: str = ""
+
+
+class Grpc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a server answers gRPC.
+
+    Attributes:
+        port: the workers share it; 0: a free one, where there is one worker.
+        tls: certificate and key, where connections are encrypted.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    tls: Tls | None = None
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

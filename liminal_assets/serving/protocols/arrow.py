@@ -21,6 +21,9 @@ __all__ = ["ARROW", "PARQUET", "encode", "from_parquet", "from_stream"]
 ARROW = b"application/vnd.apache.arrow.stream"
 PARQUET = b"application/vnd.apache.parquet"
 
+_FLAWS = (ValueError, OverflowError, OSError, struct.error)
+"""What reading a malformed body raises, besides Arrow's own."""
+
 _DICTIONARY = 2
 """Of the messages, the one that holds a dictionary."""
 
@@ -51,10 +54,9 @@ def from_stream(body: bytes, max_rows: int, max_bytes: int) -> Rows:
                     check_count(rows, max_rows)
                 batch.validate(full=True)
                 batches.append(batch)
-    except (pa.ArrowException, OSError, ValueError, struct.error) as error:
+        return _rows(pa.Table.from_batches(batches, schema), max_rows, max_bytes * _GROWTH)
+    except (*_FLAWS, pa.ArrowException) as error:
         raise _malformed("an Arrow IPC stream", error) from None
-    check_count(rows, max_rows)
-    return _rows(pa.Table.from_batches(batches, schema), max_bytes * _GROWTH)
 
 
 def from_parquet(body: bytes, max_rows: int, max_bytes: int) -> Rows:
@@ -71,10 +73,9 @@ def from_parquet(body: bytes, max_rows: int, max_bytes: int) -> Rows:
         )
         table = file.read()
         table.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError) as error:
+        return _rows(table, max_rows, max_bytes * _GROWTH)
+    except (*_FLAWS, pa.ArrowException) as error:
         raise _malformed("a Parquet file", error) from None
-    check_count(table.num_rows, max_rows)
-    return _rows(table, max_bytes * _GROWTH)
 
 
 def encode(answer: Answer) -> bytes:
@@ -106,7 +107,8 @@ def _check_size(size: int, limit: int) -> None:
         raise RequestError(413, "body_too_large", message)
 
 
-def _rows(table: pa.Table, limit: int) -> Rows:
+def _rows(table: pa.Table, max_rows: int, limit: int) -> Rows:
+    check_count(table.num_rows, max_rows)
     names = table.column_names
     if len(set(names)) != len(names):
         raise RequestError(400, "invalid_rows", "the columns must have different names")
@@ -130,7 +132,7 @@ def _values(name: str, column: pa.ChunkedArray, limit: int) -> Any:
         column = pc.cast(column, pa.float64())
     elif types.is_timestamp(kind):
         # Python has no nanoseconds
-        column = pc.cast(column, pa.timestamp("us", kind.tz), safe=False)
+        column = pc.cast(column, pa.timestamp("us", kind.tz and "UTC"), safe=False)
     elif types.is_date(kind):
         column = pc.cast(column, pa.timestamp("us"))
     elif kind in (pa.string_view(), pa.binary_view()):

@@ -104,19 +104,19 @@ class Router:
         self._exact = {route.path: route for route in self.routes if route.pattern is None}
         self._varying = [(route.pattern, route) for route in self.routes if route.pattern]
 
-    def find(self, path: str) -> tuple[Page | Scoring, Mapping[str, str]]:
-        """The route of a path, and its variable parts.
-
-        Raises:
-            RequestError: 404, with what there is.
-        """
+    def find(self, path: str) -> tuple[Page | Scoring | None, Mapping[str, str]]:
+        """The route of a path, if there is one, and its variable parts."""
         if route := self._exact.get(path):
             return route, {}
         for pattern, route in self._varying:
             if found := pattern.fullmatch(path):
                 return route, found.groupdict()
+        return None, {}
+
+    def unknown(self, path: str) -> RequestError:
+        """What to say of a path that there isn't: 404, with those that there are."""
         known = ", ".join(route.path for route in self.routes)
-        raise RequestError(404, "not_found", f"there is no {path[:200]}; there are {known}")
+        return RequestError(404, "not_found", f"there is no {path[:200]}; there are {known}")
 
     def refusal(self, path: str) -> Refusal:
         """The form of refusals for a path, known or not."""

@@ -186,3 +186,13 @@ def test_too_many_rows_are_refused_even_if_they_take_no_space(client: httpx.Clie
 def test_columns_of_the_same_name_are_refused(client: httpx.Client) -> None:
     table = pa.table([pa.array([1]), pa.array([2])], names=["a", "a"])
     assert "different names" in post(client, stream(table)).json()["error"]["message"]
+
+
+def test_a_name_that_is_no_text_is_refused(client: httpx.Client) -> None:
+    body = stream(flights(3)).replace(b"distance", b"dist\xffnce")
+    assert post(client, body).json()["error"]["code"] == "invalid_rows"
+
+
+def test_a_moment_that_python_does_not_have_is_refused(client: httpx.Client) -> None:
+    table = pa.table({"a": pa.array([2**62], pa.timestamp("us", "UTC"))})
+    assert post(client, stream(table)).json()["error"]["code"] == "invalid_rows"
