@@ -33,7 +33,9 @@ class PredictProtocol:
         answer = self._answer(model, request)
         if request.bulk and arrow.ARROW in request.header(b"accept"):
             body = arrow.encode(answer)
-            return Response(200, body, version=model.version, kind=arrow.ARROW)
+            response = Response(200, body, version=model.version, kind=arrow.ARROW)
+            response.headers.append((b"x-prediction-id", answer.id.encode()))
+            return response
         return Response(200, encode(answer), version=model.version)
 
     def _answer(self, model: ServedModel, request: Request) -> Answer:

@@ -76,6 +76,7 @@ def test_bulk_is_answered_in_json_and_in_arrow(
     assert found.schema.metadata[b"model_version"] == b"7"
     own = found.schema.metadata[b"prediction_id"].decode()
     assert found["prediction_id"].to_pylist()[3] == f"{own}-3"
+    assert answer.headers["x-prediction-id"] == own
 
 
 def test_json_in_arrow_out(client: httpx.Client, row: dict[str, Any]) -> None:
