@@ -214,6 +214,7 @@ class ServingApp:
         except RequestError as error:
             code = error.code
             response = refusal(error, self._version_now)
+            response.explain(error)
         except Exception:
             code, incident = "internal", new_id()
             _log.exception("incident %s: a request failed", incident)

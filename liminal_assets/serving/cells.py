@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-__all__ = ["Cell", "CellFiles", "Kind", "clear", "merge_dead", "read", "remove_groups"]
+__all__ = ["Cell", "CellFiles", "Kind", "clear", "forget_groups", "merge_dead", "read"]
 
 Kind = Literal["counter", "histogram", "gauge_livesum", "gauge_livemax", "gauge_liveall"]
 """How the values of several workers are made one: prometheus_client's names."""
@@ -166,19 +166,19 @@ def clear(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def merge_dead(folder: Path, alive: Collection[str]) -> None:
+def merge_dead(folder: Path, alive: Collection[str] | None = None) -> None:
     """Adds what ended workers counted to one file per kind and group, and removes their gauges, so
     that the folder doesn't grow with every worker that is replaced.
 
     Args:
-        alive: the processes that count.
+        alive: the processes that count; by default those of this machine that live.
     """
     with _locked(folder, fcntl.LOCK_EX):
         ended: dict[Path, list[Path]] = defaultdict(list)
         for path in folder.glob("*.db"):
             kind, _, rest = path.stem.rpartition("_")
             process, dash, group = rest.partition("-")
-            if process in alive or process == _DEAD:
+            if process == _DEAD or (_lives(process) if alive is None else process in alive):
                 continue
             if kind.startswith("gauge"):
                 path.unlink(missing_ok=True)
@@ -188,13 +188,31 @@ def merge_dead(folder: Path, alive: Collection[str]) -> None:
             _add(total, parts)
 
 
-def remove_groups(folder: Path, keep: Collection[str]) -> None:
-    """Removes the numbers of all groups but some. A process that still counts in a removed file
-    does no harm: its file has no name any more."""
-    kept = {_as_name(group) for group in keep}
+def _lives(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def forget_groups(folder: Path, keep: int) -> None:
+    """Removes the numbers of all groups but those in which was counted last. A process that still
+    counts in a removed file does no harm: its file has no name any more.
+
+    Args:
+        keep: how many groups stay.
+    """
     with _locked(folder, fcntl.LOCK_EX):
-        for path in folder.glob("*-*.db"):
-            if path.stem.partition("-")[2] not in kept:
+        groups: dict[str, list[Path]] = defaultdict(list)
+        for path in sorted(folder.glob("*-*.db"), key=lambda path: path.stat().st_mtime_ns):
+            group = path.stem.partition("-")[2]
+            # a group comes after those in which was counted before
+            groups[group] = [*groups.pop(group, []), path]
+        for group in list(groups)[:-keep]:
+            for path in groups[group]:
                 path.unlink(missing_ok=True)
 
 

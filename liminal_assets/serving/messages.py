@@ -65,14 +65,15 @@ class Response:
     ) -> Response:
         """Why a request can't be answered, as a protocol says it."""
         body = msgspec.json.encode(said)
-        response = cls(status or error.status, body, version=version)
-        if error.status == 503 and "retry-after" not in error.headers:
-            response.headers.append((b"retry-after", b"1"))
-        for name, value in error.headers.items():
-            response.headers.append((name.encode(), value.encode("latin-1", "replace")))
+        return cls(status or error.status, body, version=version)
+
+    def explain(self, error: RequestError) -> None:
+        """The headers that go with a refusal, in whichever form a protocol writes it."""
+        said = {"retry-after": "1"} if error.status == 503 else {}
         if error.allow:
-            response.headers.append((b"allow", error.allow.encode()))
-        return response
+            said["allow"] = error.allow
+        for name, value in {**said, **error.headers}.items():
+            self.headers.append((name.encode(), value.encode("latin-1", "replace")))
 
     @classmethod
     def refusal(cls, error: RequestError, version: str | None) -> Response:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liminal_assets.serving.cells import Cell, CellFiles, Kind, read
+from liminal_assets.serving.cells import Cell, CellFiles, Kind, forget_groups, merge_dead, read
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -33,6 +33,8 @@ BUCKETS = (
 _MOST_LABELS = 100
 """Different values of one label; later ones are counted as ``other``."""
 _OTHER = "other"
+_MOST_VERSIONS = 20
+"""Versions that are counted; the numbers of others are forgotten."""
 
 
 class VersionMetrics:
@@ -234,6 +236,13 @@ class Metrics:
         used = time.process_time()
         self.count("liminal_cpu_seconds", _CPU, used - self._cpu)
         self._cpu = used
+
+    def tidy(self) -> None:
+        """Makes one of the files of workers that ended, and forgets versions of long ago: a model
+        that is trained every night has hundreds a year."""
+        if self._own is None:
+            merge_dead(self.folder)
+        forget_groups(self.folder, _MOST_VERSIONS)
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """The numbers of all workers as text, and its content type.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Watch"]
 
 _REFRESH_SECONDS = 1.0
+_TIDY_SECONDS = 30
 
 
 class Watch:
@@ -126,10 +128,12 @@ class Watch:
         )
 
     async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(_REFRESH_SECONDS)
+        for second in itertools.count():
             with suppress(OSError):
                 self.metrics.refresh()
+                if second % _TIDY_SECONDS == 0:
+                    self.metrics.tidy()
+            await asyncio.sleep(_REFRESH_SECONDS)
 
     def _look(self, app: ServingApp) -> None:
         metrics = self.metrics

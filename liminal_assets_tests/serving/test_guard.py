@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import pickle
 import socket
 import threading
 import time
@@ -217,6 +219,52 @@ def test_answers_say_little_of_the_server(held: Held) -> None:
         headers = client.post("/predict", json=ROW).headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["cache-control"] == "no-store"
+
+
+class _Bomb:
+    """What runs when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.target,))
+
+
+@pytest.mark.parametrize("path", ["/predict", "/invocations", "/v2/models/m/infer"])
+def test_nothing_is_unpickled(client: httpx.Client, path: str, tmp_path: Path) -> None:
+    bomb = pickle.dumps(_Bomb(tmp_path / "boom"))
+    wrapped = base64.b64encode(bomb).decode()
+    bodies = [bomb, wrapped.encode(), json.dumps({"records": [{"carrier": wrapped}]}).encode()]
+    kinds = [
+        "application/json",
+        "application/octet-stream",
+        "application/x-pickle",
+        "application/python-pickle",
+        "application/vnd.apache.arrow.stream",
+        "text/csv",
+        "",
+    ]
+    for kind in kinds:
+        for body in bodies:
+            answer = client.post(path, content=body, headers={"content-type": kind})
+            assert 400 <= answer.status_code < 500
+    assert not (tmp_path / "boom").exists()
+
+
+def test_every_protocol_says_who_may_ask_and_when_to_come_back(held: Held) -> None:
+    keys = AuthConfig(keys={"one": digest(KEY.encode())})
+    guard = Guard(Limits(rate=0.01, burst=1), Authenticator(keys))
+    paths = ["/predict", "/invocations", "/v2/models/m/infer"]
+    with running(served(held, guard)) as client:
+        for path in paths:
+            assert "www-authenticate" in client.post(path, json=ROW).headers
+        client.headers["x-api-key"] = KEY
+        client.post("/predict", json=ROW)
+        for path in paths:
+            refused = client.post(path, json=ROW)
+            assert refused.status_code == 429
+            assert int(refused.headers["retry-after"]) > 1
 
 
 @pytest.fixture

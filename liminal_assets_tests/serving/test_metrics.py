@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
-from liminal_assets.serving.cells import clear, merge_dead, remove_groups
+from liminal_assets.serving.cells import clear, merge_dead
 from liminal_assets.serving.counts import PairCounts, VersionCounts, read_counts
 from liminal_assets.serving.metrics import BUCKETS, Metrics
 
@@ -130,14 +133,35 @@ def test_replaced_workers_keep_their_counts_and_leave_no_files(tmp_path: Path) -
 
 def test_versions_of_long_ago_and_earlier_servers_are_forgotten(tmp_path: Path) -> None:
     metrics = Metrics(tmp_path)
-    for version in ("1", "2"):
-        metrics.version(version).answered(1, 0.001)
-    metrics.pair("1", "2").compared(1, 0)
-    remove_groups(tmp_path, keep=["2"])
+    for version in range(30):
+        metrics.version(str(version)).answered(1, 0.001)
+    for age, path in enumerate(sorted(tmp_path.glob("*-*.db"), key=_version_of, reverse=True)):
+        os.utime(path, (1e9 - age, 1e9 - age))
+    metrics.tidy()
     metrics.version("1").answered(1, 0.001)
-    assert set(read_counts(tmp_path).versions) == {"2"}
+    assert set(read_counts(tmp_path).versions) == set(map(str, range(10, 30)))
     clear(tmp_path)
     assert read_counts(tmp_path).versions == {}
+
+
+def _version_of(path: Path) -> int:
+    return int(bytes.fromhex(path.stem.partition("-")[2]))
+
+
+def test_a_worker_that_was_killed_is_merged_by_the_others(tmp_path: Path) -> None:
+    code = """if True:
+        import os, signal, sys
+        from pathlib import Path
+        from liminal_assets.serving.metrics import Metrics
+        Metrics(Path(sys.argv[1])).version("1").answered(2, 0.001)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    alive = Metrics(tmp_path)
+    assert value(alive, "liminal_workers") == 2
+    alive.tidy()
+    assert value(alive, "liminal_workers") == 1
+    assert read_counts(tmp_path).of("1").rows == 2
 
 
 def test_labels_that_clients_choose_are_bounded(tmp_path: Path) -> None:
