@@ -20,7 +20,12 @@ __all__ = ["Guard", "Rates", "given_up"]
 _SWEEP_SECONDS = 0.25
 """How late a request may be given up: one look at all is cheaper than a timer each."""
 
-_HEALTH = ("/healthz", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready")
+_GRPC = "/inference.GRPCInferenceService"
+_HEALTH = (
+    *("/healthz", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready"),
+    *(f"{_GRPC}/ServerLive", f"{_GRPC}/ServerReady"),
+)
+"""What asks whether the server is there: neither key nor rate."""
 _PAGES: Mapping[str, tuple[str, ...]] = {
     "metrics": ("/metrics",),
     "docs": ("/docs", "/openapi.json"),

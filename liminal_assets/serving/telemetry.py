@@ -88,7 +88,7 @@ class Telemetry:
                 "http.request.method": scope["method"],
                 "http.route": route,
                 "url.path": scope["path"],
-                "url.scheme": scope["scheme"],
+                "url.scheme": scope.get("scheme", "grpc"),
             },
         )
 

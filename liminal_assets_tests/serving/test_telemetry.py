@@ -12,6 +12,9 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from liminal_assets.serving.app import ServingApp
+from liminal_assets.serving.auth import AuthConfig, Authenticator, digest
+from liminal_assets.serving.config import Grpc
+from liminal_assets.serving.guard import Guard
 from liminal_assets.serving.telemetry import Telemetry, TelemetryConfig
 from liminal_assets.serving.watch import Watch
 from liminal_assets_tests.serving.conftest import running
@@ -95,3 +98,27 @@ def test_the_environment_names_collector_and_service(
         with running(ServingApp(app.live, watch=watch)) as client:
             client.post("/predict", json=row)
     assert [attributes(each.resource)["service.name"] for each in got] == ["named-outside"]
+
+
+def test_a_call_of_grpc_is_let_in_and_traced_like_a_request(
+    app: ServingApp, row: dict[str, Any]
+) -> None:
+    import tritonclient.grpc as triton
+    from tritonclient.utils import InferenceServerException
+
+    guard = Guard(authenticator=Authenticator(AuthConfig(keys={"one": digest(b"a-key")})))
+    with collector() as (url, got):
+        watch = Watch(telemetry=Telemetry(TelemetryConfig(url)))
+        served = ServingApp(app.live, guard=guard, watch=watch, grpc=Grpc())
+        with running(served):
+            assert served.grpc
+            with triton.InferenceServerClient(f"127.0.0.1:{served.grpc.port}") as client:
+                # probes need no key
+                assert client.is_server_live()
+                assert client.is_server_ready()
+                with pytest.raises(InferenceServerException, match="UNAUTHENTICATED"):
+                    client.get_server_metadata()
+                assert client.get_server_metadata({"x-api-key": "a-key"})
+    spans = [span for each in got for scope in each.scope_spans for span in scope.spans]
+    assert [attributes(span)["http.response.status_code"] for span in spans] == [200, 200, 401, 200]
+    assert {attributes(span)["url.scheme"] for span in spans} == {"grpc"}

@@ -199,9 +199,7 @@ class GrpcServer:
 
 def refusal(error: RequestError, version: str | None) -> Response:
     """Why a call can't be answered: the text of its status."""
-    response = Response(error.status, error.sentence.encode(), version=version)
-    response.headers += [(name.encode(), value.encode()) for name, value in error.headers.items()]
-    return response
+    return Response(error.status, error.sentence.encode(), version=version)
 
 
 def _wrong(message: str) -> RequestError:
