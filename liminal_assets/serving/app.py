@@ -303,6 +303,8 @@ class ServingApp:
             "model_version": model.version if model else None,
             "run_id": model.run_id if model else None,
             "loaded_at": model.loaded_at.isoformat(timespec="milliseconds") if model else None,
+            "form": model.form if model else None,
+            "certificate": model.certificate if model else None,
             "champion": state.wanted,
             "problem": state.problem,
             "prediction_log": msgspec.to_builtins(self.log.state) if self.log else None,

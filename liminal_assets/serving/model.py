@@ -157,7 +157,7 @@ class ServedModel:
         with model_errors():
             scores = predictor(columns, 1)
             seconds = min(_seconds(predictor, columns) for _ in range(_TIMED_CALLS))
-        if len(scores.prediction) != 1 or not scores.finite().all():
+        if len(scores.prediction) != 1 or not scores.all_finite():
             raise StepError("the model has no finite answer for its example row")
         return cls(
             **said,
@@ -179,11 +179,11 @@ class ServedModel:
             first = str(error).strip().split("\n")[0][:200]
             message = f"the model can't answer these values: {first}"
             raise RequestError(422, "no_answer", message) from error
-        finite = scores.finite()
-        if not finite.all():
+        if not scores.all_finite():
             said = "the model has no finite answer for this row"
-            wrong = [Problem(int(row), "prediction", said) for row in (~finite).nonzero()[0]]
-            raise RequestError(422, "no_answer", said, wrong)
+            wrong = (~scores.finite()).nonzero()[0]
+            problems = [Problem(int(row), "prediction", said) for row in wrong]
+            raise RequestError(422, "no_answer", said, problems)
         return scores
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,15 @@ class Scores:
     def columns(self) -> dict[str, np.ndarray[Any, Any]]:
         """Every column of the answer."""
         return {"prediction": self.prediction, **self.probabilities}
+
+    def all_finite(self) -> bool:
+        """Whether every answer is a number throughout; of one row in a fraction of the time."""
+        if len(self.prediction) != 1:
+            return bool(self.finite().all())
+        return all(
+            column.dtype.kind != "f" or math.isfinite(column.item())
+            for column in (self.prediction, *self.probabilities.values())
+        )
 
     def finite(self) -> np.ndarray[Any, Any]:
         """Which rows have an answer that is a number throughout."""

@@ -8,6 +8,7 @@ import time
 from liminal_assets.execution.records import Records
 from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.loading import Project
+from liminal_assets.serving.releases import prepare_release
 from liminal_assets.steps.deploy import Deployed, Target, TargetStatus
 from liminal_assets.steps.proof import Proof
 from liminal_assets.steps.trial import server_on_trial
@@ -26,6 +27,7 @@ class LocalTarget(Target):
         """Starts the real server on a free port, compares its answer with the registry's, and
         stops it."""
         started = time.perf_counter()
+        release = prepare_release(project, deployment, version)
         proof = Proof.of(project, deployment, version)
         with server_on_trial(project, deployment) as server:
             prediction = proof.check(server.predict(proof.row))
@@ -40,6 +42,8 @@ class LocalTarget(Target):
             {
                 "first_prediction": prediction,
                 "asked": proof.row,
+                "form": release.form,
+                "certificate": release.certificate,
                 "latency_p50_ms": round(statistics.median(seconds) * 1000, 3),
                 "seconds": round(time.perf_counter() - started, 3),
             },

@@ -14,18 +14,16 @@ Source = Callable[[Mapping[str, Sequence[Any]], int], np.ndarray]
 
 
 class Numbers:
-    """Columns as numbers; null is NaN.
+    """Columns as numbers; null is NaN. What a request may carry is finite.
 
     Args:
         names: the columns.
         single: the places of those that the pipeline has as 32-bit floats.
-        infinite: whether infinities stay; otherwise they are NaN.
     """
 
-    def __init__(self, names: list[str], single: list[int], infinite: bool) -> None:
+    def __init__(self, names: list[str], single: list[int]) -> None:
         self._names = names
         self._single = single
-        self._zeros = None if infinite else np.zeros(len(names))
 
     def __call__(self, columns: Mapping[str, Sequence[Any]], rows: int) -> np.ndarray:
         if rows == 1:
@@ -37,9 +35,6 @@ class Numbers:
                 matrix[:, place] = columns[name]
         if self._single:
             matrix[:, self._single] = matrix[:, self._single].astype(np.float32)
-        # 0 · x is NaN for what isn't finite: one product instead of a test of each
-        if self._zeros is not None and np.dot(matrix, self._zeros).any():
-            matrix[np.isinf(matrix)] = np.nan
         return matrix
 
 

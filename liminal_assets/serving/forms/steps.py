@@ -30,9 +30,9 @@ class Finite:
         if len(self._zeros) != matrix.shape[1]:
             self._zeros = np.zeros(matrix.shape[1])
         # 0 · x is NaN for what isn't finite: one product instead of a test of each
-        if np.dot(matrix, self._zeros).any() and (
-            not self._missing or bool(np.isinf(matrix).any())
-        ):
+        found = np.dot(matrix, self._zeros)
+        odd = found.item() != 0 if len(found) == 1 else found.any()
+        if odd and (not self._missing or bool(np.isinf(matrix).any())):
             raise ValueError("the prepared values contain NaN, infinity or a value too large")
         return matrix
 

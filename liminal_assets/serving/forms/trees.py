@@ -13,6 +13,7 @@ import numpy as np
 
 __all__ = ["Leaves", "Sums"]
 
+_OUTPUT = ["Y"]
 _ROWS = 1024
 """Rows whose leaves are kept at a time."""
 
@@ -42,7 +43,7 @@ class Sums:
         self._divisor = divisor
 
     def __call__(self, matrix: np.ndarray) -> np.ndarray:
-        sums: np.ndarray = self._run(None, {"X": np.ascontiguousarray(matrix)})[0]
+        sums: np.ndarray = self._run(_OUTPUT, {"X": np.ascontiguousarray(matrix)})[0]
         return sums if self._divisor == 1.0 else sums / self._divisor
 
 
@@ -62,7 +63,7 @@ class Leaves:
         if len(matrix) > _ROWS:
             parts = [self(matrix[start : start + _ROWS]) for start in range(0, len(matrix), _ROWS)]
             return np.concatenate(parts)
-        leaves = self._run(None, {"X": np.ascontiguousarray(matrix)})[0].astype(np.intp)
+        leaves = self._run(_OUTPUT, {"X": np.ascontiguousarray(matrix)})[0].astype(np.intp)
         # (trees, rows, classes): NumPy adds one tree after the other, as scikit-learn does
         total: np.ndarray = self._vectors[leaves.T].sum(axis=0)
         return total if leaves.shape[1] == 1 else total / leaves.shape[1]

@@ -53,12 +53,16 @@ class PredictProtocol:
 def encode(answer: Answer) -> bytes:
     """The answer in JSON: which version gave it, and an object per row."""
     scores = answer.scores.columns
-    names = list(scores)
-    values = [column.tolist() for column in scores.values()]
-    predictions = [
-        {**dict(zip(names, row, strict=True)), "prediction_id": own}
-        for own, row in zip(answer.ids, zip(*values, strict=True), strict=True)
-    ]
+    if len(answer.ids) == 1:
+        one = {name: column.item() for name, column in scores.items()}
+        predictions = [{**one, "prediction_id": answer.id}]
+    else:
+        names = list(scores)
+        values = [column.tolist() for column in scores.values()]
+        predictions = [
+            {**dict(zip(names, row, strict=True)), "prediction_id": own}
+            for own, row in zip(answer.ids, zip(*values, strict=True), strict=True)
+        ]
     said = {
         "model": answer.model.name,
         "model_version": answer.model.version,

@@ -114,7 +114,7 @@ def _answer(form: Form, columns: Mapping[str, Sequence[Any]], rows: int) -> Scor
     except _REFUSALS:
         return None
     # a single row without a finite answer is refused; of several, each is compared
-    return scores if rows > 1 or scores.finite().all() else None
+    return scores if rows > 1 or scores.all_finite() else None
 
 
 def _difference(expected: Scores, got: Scores, rows: Sequence[Mapping[str, Any]]) -> float:

@@ -21,6 +21,9 @@ __all__ = ["checked", "filled"]
 
 def checked(value: Columns | Matrix, *, missing: bool = True) -> Matrix:
     """A matrix as scikit-learn's check lets it through: without infinities, and without NaN."""
+    if missing and isinstance(value, Columns):
+        # what a request may carry is finite
+        return numbers(value)
     return numbers(value).then("finite", missing=missing)
 
 
@@ -36,7 +39,7 @@ def _selected(fitted: Any, value: Columns | Matrix) -> Columns | Matrix:
 def _numbers(fitted: Any, value: Columns | Matrix) -> Matrix:
     if isinstance(value, Matrix):
         raise UnsupportedError("Numbers after another step")
-    return numbers(value, infinite=False)
+    return numbers(value, wide=True)
 
 
 @transformer("liminal_assets.Untouched")
@@ -94,7 +97,8 @@ def filled(fitted: Any, matrix: Matrix) -> Matrix:
 
     statistics = np.asarray(fitted.statistics_, float)
     nan = is_scalar_nan(fitted.missing_values)
-    matrix = matrix.then("finite", missing=nan)
+    if not nan or matrix.node["op"] == "chain":
+        matrix = matrix.then("finite", missing=nan)
     empty = np.isnan(statistics)
     if fitted.keep_empty_features:
         statistics = np.where(empty, 0.0, statistics)

@@ -70,11 +70,11 @@ class Matrix:
         return Matrix(node, self.width if width is None else width)
 
 
-def numbers(value: Columns | Matrix, *, infinite: bool = True) -> Matrix:
+def numbers(value: Columns | Matrix, *, wide: bool = False) -> Matrix:
     """Columns read as numbers; a matrix as it is.
 
     Args:
-        infinite: whether infinities stay.
+        wide: whether the pipeline makes 64-bit floats of them itself.
 
     Raises:
         UnsupportedError: a column holds no numbers, or scikit-learn computes in 32 bits.
@@ -86,9 +86,9 @@ def numbers(value: Columns | Matrix, *, infinite: bool = True) -> Matrix:
         if column.type not in NUMBERS and column.type != "boolean":
             raise UnsupportedError(f"the column {column.name} ({column.type}) read as a number")
     single = [place for place, kind in enumerate(kinds) if kind == "float"]
-    if infinite and kinds and len(single) == len(kinds):
+    if not wide and kinds and len(single) == len(kinds):
         raise UnsupportedError("columns that are all 32-bit numbers")
-    node = {"op": "numbers", "names": list(value.names), "single": single, "infinite": infinite}
+    node = {"op": "numbers", "names": list(value.names), "single": single}
     return Matrix(node, len(value.names))
 
 
