@@ -10,7 +10,7 @@ from liminal_assets.cli.output import say
 from liminal_assets.cli.projects import Deployed
 from liminal_assets.cli.servers import check_free, dagster_server, mlflow_server
 from liminal_assets.execution.programs import Program
-from liminal_assets.language.deployments import Deployment
+from liminal_assets.language.deployments import Deployment, Serve
 from liminal_assets.language.loading import Project
 
 __all__ = ["all_programs", "service_programs"]
@@ -63,11 +63,13 @@ def _note(line: str) -> None:
 
 def _deployments(project: Project, env: str | None) -> Iterator[Program]:
     for deployment in project.spec.deployments:
-        if deployment.serve is not None and deployment.serve.port:
-            yield _deployment(project, deployment, deployment.serve.port, env)
+        serve = deployment.serve
+        # a server elsewhere isn't ours to keep up
+        if serve is not None and serve.target == "local" and serve.port:
+            yield _deployment(project, deployment, serve, env)
 
 
-def _deployment(project: Project, deployment: Deployment, port: int, env: str | None) -> Program:
+def _deployment(project: Project, deployment: Deployment, serve: Serve, env: str | None) -> Program:
     arguments = [sys.executable, "-m", "liminal_assets.cli.main", "serve", deployment.name]
     arguments += ["--project", str(project.file), *(["--env", env] if env else [])]
     program = Program(
@@ -75,7 +77,7 @@ def _deployment(project: Project, deployment: Deployment, port: int, env: str | 
         arguments=arguments,
         folder=project.root,
         log=_log(project, deployment.name),
-        url=f"http://127.0.0.1:{port}",
+        url=f"http://{_address(serve.host)}:{serve.port}",
         # it starts without a champion too, and isn't ready until there is one
         health="/healthz",
         kind="deployment",
@@ -83,6 +85,13 @@ def _deployment(project: Project, deployment: Deployment, port: int, env: str | 
     )
     check_free(program, "'port:' of the deployment:")
     return program
+
+
+def _address(host: str) -> str:
+    """Where a server that listens at a host answers on this machine."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104  # only compared
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
 
 
 def _log(project: Project, name: str) -> Path:

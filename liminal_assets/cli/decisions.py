@@ -53,11 +53,19 @@ def actor() -> str:
 
 def announce(project: Project, version: ModelVersion, previous: ModelVersion | None) -> None:
     """Says what a decision changed, and what sees it when."""
+    users = [block for block in project.spec.deployments if block.model == version.model]
+    names = ", ".join(block.name for block in users)
     if previous is not None and previous.version == version.version:
         say(f"{version.model}: version {version.version} is the champion already")
-        return
-    before = f" (before: version {previous.version})" if previous else ""
-    say(f"{version.model}: version {version.version} is the champion now{before}", style="green")
-    users = [block.name for block in project.spec.deployments if block.model == version.model]
-    if users:
-        say(f"servers take it by themselves; batch scores with the next run: {', '.join(users)}")
+        names = ""
+    else:
+        before = f" (before: version {previous.version})" if previous else ""
+        changed = f"{version.model}: version {version.version} is the champion now{before}"
+        say(changed, style="green")
+    if any(block.serve is not None for block in users):
+        from liminal_assets.steps.deploy import bring_along
+
+        for deployed in bring_along(project, version, previous):
+            say(f"it answers at {deployed.endpoint}", style="green")
+    if names:
+        say(f"servers take it by themselves; batch scores with the next run: {names}")

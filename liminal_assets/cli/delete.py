@@ -19,6 +19,8 @@ from liminal_assets.cli.projects import Deployed, projects_together, workflows_o
 from liminal_assets.cli.stop import stop_all
 from liminal_assets.errors import StepError
 from liminal_assets.execution.manifests import Manifest
+from liminal_assets.language.deployments import Deployment
+from liminal_assets.language.loading import Project
 
 __all__ = ["command"]
 
@@ -36,8 +38,9 @@ __all__ = ["command"]
 def command(
     project: Path, env: str | None, clean: bool, namespace: str, yes: bool, as_json: bool
 ) -> None:
-    """Take the projects of a folder out of what 'liminal start' brings up and, where a cluster is
-    configured, delete their services, secrets and volumes there.
+    """Take the projects of a folder out of what 'liminal start' brings up, delete their model
+    servers from targets elsewhere and, where a cluster is configured, their services, secrets and
+    volumes there.
 
     Folders of volumes on this machine stay as they are, always.
     """
@@ -47,12 +50,20 @@ def command(
     if clean:
         _keep_volumes(workflows, state)
     resources = [item for workflow in workflows for item in _resources(workflow, namespace)]
+    servers = [
+        (item, block)
+        for item in projects
+        for block in item.spec.deployments
+        if block.serve is not None and block.serve.target != "local"
+    ]
     lost = _lost(state, resources, clean=clean)
+    lost += [f"the server {block.name} at its target" for _, block in servers]
     if lost and not yes:
         _ask(lost)
     done: list[dict[str, str]] = []
     if uses_cluster():
         done += delete_all(resources, quiet=as_json)
+    done += _servers(servers)
     for place in Deployed(home).remove([item.place for item in projects]):
         done.append({"kind": "registration", "name": place, "change": "deleted"})
     if clean:
@@ -83,6 +94,15 @@ def _resources(workflow: Workflow, namespace: str) -> Iterator[Manifest]:
     volumes = list(volume_manifests(workflow, namespace))
     # claims before the volumes that they hold on to
     yield from reversed(volumes)
+
+
+def _servers(servers: Sequence[tuple[Project, Deployment]]) -> Iterator[dict[str, str]]:
+    """Takes model servers from where they run elsewhere."""
+    from liminal_assets.steps.deploy import target_of
+
+    for project, block in servers:
+        gone = target_of(project, block).delete(project, block)
+        yield {"kind": "server", "name": block.name, "change": "deleted" if gone else "absent"}
 
 
 def _lost(state: Path, resources: Sequence[Manifest], *, clean: bool) -> list[str]:

@@ -14,6 +14,7 @@ import click
 
 from liminal_assets.cli.options import as_json, open_projects, project_options
 from liminal_assets.cli.output import print_json, print_table, say
+from liminal_assets.errors import StepError
 from liminal_assets.language.deployments import Deployment, Serve
 from liminal_assets.language.loading import Project
 from liminal_assets.language.monitors import Monitor
@@ -86,7 +87,7 @@ def _status(session: Session, deployment: Deployment) -> dict[str, Any]:
     from liminal_assets.storage.registry import ModelRegistry
 
     champion = ModelRegistry(session.project).champion(deployment.model)
-    served = _served(deployment.serve) if deployment.serve else None
+    served = _served(session.project, deployment)
     refreshed = _refreshed(session, deployment.name)
     scored = "scored" if refreshed else "not scored yet"
     running = served.get("version") if served else None
@@ -106,11 +107,34 @@ def _status(session: Session, deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def _served(serve: Serve) -> dict[str, Any]:
-    """What a model server says of itself."""
+def _served(project: Project, deployment: Deployment) -> dict[str, Any] | None:
+    """What is said of a model server, by itself or by its target; None for batch scores."""
+    serve = deployment.serve
+    if serve is None:
+        return None
+    if serve.target == "local" and (answer := _answered(serve)) is not None:
+        return answer
+    from liminal_assets.steps.deploy import target_of
+
+    try:
+        told = target_of(project, deployment).status(project, deployment)
+    except StepError as error:
+        return {"health": f"unknown: {error.message}"}
+    if serve.target == "local" and told.state == "stopped":
+        anywhere = " (port 0 is any free one)" if serve.port == 0 else ""
+        return {"health": f"not running{anywhere}"}
+    details = ", ".join(f"{key} {value}" for key, value in told.details.items())
+    return {
+        "health": f"{told.state} ({details})" if details else told.state,
+        "version": told.version,
+    }
+
+
+def _answered(serve: Serve) -> dict[str, Any] | None:
+    """What a server of this machine says of itself; None if it doesn't answer."""
     base = f"http://{serve.host}:{serve.port}"
     if serve.port == 0:
-        return {"health": "not running (port 0 is any free one)"}
+        return None
     try:
         # the address comes from the project's own file
         with urllib.request.urlopen(f"{base}/readyz", timeout=_PATIENCE):  # noqa: S310
@@ -120,7 +144,7 @@ def _served(serve: Serve) -> dict[str, Any]:
     except urllib.error.HTTPError as error:
         return {"health": f"not ready ({error.code})"}
     except (OSError, ValueError):
-        return {"health": "not running"}
+        return None
     version = told.get("model_version", told.get("version")) if isinstance(told, dict) else None
     return {"health": "ready", "version": version}
 

@@ -90,7 +90,7 @@ def _sensors(project: Project, jobs: _Jobs) -> Iterator[dg.SensorDefinition]:
         if found := once_sensor(pipeline, jobs[pipeline.name], project=project):
             yield found
     for monitor in project.spec.monitors:
-        if monitor.on_breach.retrain:
+        if monitor.policy:
             yield retraining_sensor(monitor, project=project)
     for alert in project.spec.alerts:
         yield alert_sensor(alert, project=project)

@@ -228,7 +228,10 @@ def _promote(
     versions = registry.versions(model.model)
     candidate = candidate_version(versions, context.run_id, model, project)
     before = registry.champion(model.model)
-    if candidate.validated:
+    taken_back = registry.taken_back(candidate)
+    if candidate.validated and before and taken_back:
+        champion, reason = before, f"version {candidate.version} was taken back: {taken_back}"
+    elif candidate.validated:
         reason = _promotion_reason(model, candidate, context)
         champion = registry.promote(
             model.model,

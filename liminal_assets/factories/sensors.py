@@ -1,4 +1,4 @@
-"""Sensors: a breach asks for a retraining, once; blocks with ``automation`` refresh themselves.
+"""Sensors: a policy asks for a retraining, once; blocks with ``automation`` refresh themselves.
 
 Alerts are in :mod:`liminal_assets.factories.alerting`.
 """
@@ -7,23 +7,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
+from liminal_assets.errors import StepError
 from liminal_assets.factories.alerting import alert_sensor
 from liminal_assets.factories.common import asset_key, project_of, spec_of
-from liminal_assets.factories.models import TRAINED_UNTIL, UNTIL_TAG
+from liminal_assets.factories.models import UNTIL_TAG
 from liminal_assets.factories.monitors import JUDGEMENT
+from liminal_assets.factories.situations import (
+    MODEL_TAG,
+    learning_partitions,
+    model_name,
+    situation_of,
+)
 from liminal_assets.language.loading import Project
 from liminal_assets.language.monitors import Monitor
-from liminal_assets.language.partitions import moments_of, partitions_of
+from liminal_assets.language.retraining import Retrain
+from liminal_assets.steps.decision import Retraining, TakingBack
 from liminal_assets.steps.judgement import Judgement
-from liminal_assets.steps.policy import PolicyState, Retraining, decide
+from liminal_assets.steps.memory import PolicyState, latest
+from liminal_assets.steps.policy import decide
 
 __all__ = [
     "CAUSE_TAG",
@@ -40,14 +47,15 @@ CAUSE_TAG = "liminal/cause"
 """Why a retraining was asked for, in words."""
 MONITOR_TAG = "liminal/monitor"
 WINDOW_TAG = "liminal/window"
-"""The newest window that broke a bound."""
+"""The newest window that it is about."""
 EVIDENCE_TAG = "liminal/evidence"
 """Where the proof is: the decision in the monitor's journal."""
-MODEL_TAG = "liminal/model"
+_TRIGGERS_TAG = "liminal/triggers"
+"""The kinds of reasons: breach, labels, every, fresh."""
 _WINDOWS_TAG = "liminal/windows"
-"""Every window answered, each with its model version."""
+"""Every window whose breach it answers, each with its model version."""
 _UNTIL_TIME_TAG = "liminal/until_time"
-"""The end of the newest of them."""
+"""The end of the newest window."""
 
 # PostgreSQL indexes tags, and an entry of its index holds 2,700 bytes
 _MOST = 800
@@ -64,13 +72,14 @@ def retraining_sensor(
     target: dg.AssetSelection | None = None,
     **keywords: Any,
 ) -> dg.SensorDefinition:
-    """Asks for a retraining when a monitor finds a breach, once however often it is evaluated.
+    """Asks for a retraining when a monitor's policy does, once however often it is evaluated, and
+    takes a version back that does worse than the policy allows.
 
-    It trains, evaluates and, if the gate lets it pass, promotes the model of
-    ``on_breach.retrain``, and deploys it where it is served. The run's tags say why
-    (``liminal/cause``), who saw it (``liminal/monitor``), where (``liminal/window``), the proof
-    (``liminal/evidence``) and up to which partition to learn (``liminal/until``). When it does
-    nothing it says why.
+    A retraining trains, evaluates and, if the gate lets it pass, promotes the model of
+    ``retrain`` (or ``on_breach.retrain``), and deploys it where it is served. The run's tags say
+    why (``liminal/cause``), who saw it (``liminal/monitor``), where (``liminal/window``), the
+    proof (``liminal/evidence``) and up to which partition to learn (``liminal/until``). When it
+    does nothing it says why.
 
     >>> la.retraining_sensor(
     ...     monitor="churn_watch", deployment="churn_api", drift={},
@@ -87,20 +96,20 @@ def retraining_sensor(
     """
     block = spec_of(Monitor, spec, **keywords)
     owner = project_of(project, block, "monitors")
-    model = block.on_breach.retrain
-    if model is None:
+    policy = block.policy
+    if policy is None:
         raise ValueError(f"the monitor {block.name} doesn't say which model to train again")
 
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        return _evaluate(context, owner, block, model)
+        return _evaluate(context, owner, block, policy)
 
     return dg.SensorDefinition(
         name=f"{owner.name}__{block.name}__retraining",
         evaluation_fn=evaluate,
-        asset_selection=target or dg.AssetSelection.assets(*_targets(owner, model)),
+        asset_selection=target or dg.AssetSelection.assets(*_targets(owner, policy.model)),
         minimum_interval_seconds=_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Trains {model} again when {block.name} finds a breach.",
+        description=f"Trains {policy.model} again when {block.name} asks for it.",
     )
 
 
@@ -117,26 +126,33 @@ def _targets(project: Project, model: str) -> list[dg.AssetKey]:
 
 
 def _evaluate(
-    context: dg.SensorEvaluationContext, project: Project, block: Monitor, model: str
+    context: dg.SensorEvaluationContext, project: Project, block: Monitor, policy: Retrain
 ) -> dg.SensorResult:
     cursor = json.loads(context.cursor) if context.cursor else {}
     instance = context.instance
     judgements, newest = _judgements(instance, asset_key(project, block.name), cursor.get("event"))
     before = PolicyState.from_dict(cursor.get("policy", {}))
     decision = decide(
-        _remembered(instance, project, block, before),
+        block,
+        _remembered(instance, project, block, policy, before),
         judgements,
-        cooldown=block.on_breach.cooldown,
-        busy=_busy(instance, project, model),
-        learned=_learned(instance, project, block, model),
+        situation_of(instance, project, block, policy),
     )
     told = json.dumps({"event": newest, "policy": decision.state.as_dict()})
+    if decision.rollback:
+        try:
+            _take_back(project, block, policy.model, decision.rollback)
+        except StepError as error:
+            # as if it hadn't looked: it tries again
+            return dg.SensorResult(
+                skip_reason=f"the rollback failed: {error.message}", cursor=context.cursor
+            )
     if decision.retraining is None:
         return dg.SensorResult(skip_reason=decision.reason, cursor=told)
-    _note(project, block, model, decision.retraining)
+    _note(project, block, policy.model, decision.retraining)
     request = dg.RunRequest(
-        run_key=f"{model}:{decision.retraining.key}",
-        tags=_tags(project, block, model, decision.retraining),
+        run_key=f"{policy.model}:{decision.retraining.key}",
+        tags=_tags(project, block, policy.model, decision.retraining),
     )
     return dg.SensorResult(run_requests=[request], cursor=told)
 
@@ -163,53 +179,42 @@ def _judgements(
 
 
 def _remembered(
-    instance: dg.DagsterInstance, project: Project, block: Monitor, state: PolicyState
+    instance: dg.DagsterInstance,
+    project: Project,
+    block: Monitor,
+    policy: Retrain,
+    state: PolicyState,
 ) -> PolicyState:
     """The state with what the runs themselves say: they outlive a lost cursor, and a daemon that
     died after it launched one."""
-    tags = {MONITOR_TAG: block.name, MODEL_TAG: _model_name(project, block.on_breach.retrain)}
-    handled, last = dict.fromkeys(state.handled), state.last
+    tags = {MONITOR_TAG: block.name, MODEL_TAG: model_name(project, policy.model)}
+    handled, asked = dict.fromkeys(state.handled), set(state.asked)
     for run in instance.get_runs(dg.RunsFilter(tags=tags), limit=_RUNS_AT_ONCE):
-        for window in run.tags.get(_WINDOWS_TAG, "").split(_BETWEEN):
-            handled[f"{block.name}:{window}"] = None
+        if windows := run.tags.get(_WINDOWS_TAG):
+            handled |= {f"{block.name}:{window}": None for window in windows.split(_BETWEEN)}
         if until := run.tags.get(_UNTIL_TIME_TAG):
-            moment = datetime.fromisoformat(until)
-            last = max(last, moment) if last else moment
+            asked.add(datetime.fromisoformat(until))
     held = tuple(breach for breach in state.held if breach.key not in handled)
-    return replace(state, held=held, handled=tuple(handled), last=last)
+    return replace(
+        state,
+        held=held,
+        handled=tuple(handled),
+        asked=tuple(sorted(asked)),
+        last=latest(state.last, *asked),
+    )
 
 
-def _busy(instance: dg.DagsterInstance, project: Project, model: str) -> str | None:
-    """The run that is training the model or waits to, in words."""
-    key, name = asset_key(project, model), _model_name(project, model)
-    for run in instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES)):
-        if run.tags.get(MODEL_TAG) == name or key in (run.asset_selection or ()):
-            return f"run {run.run_id[:8]} is training {model} ({run.status.value.lower()})"
-    return None
+def _take_back(project: Project, block: Monitor, model: str, decided: TakingBack) -> None:
+    """Moves the champion to the version before; the model's journal keeps why."""
+    from liminal_assets.storage.registry import ModelRegistry
 
-
-def _learned(
-    instance: dg.DagsterInstance, project: Project, block: Monitor, model: str
-) -> dict[str, datetime]:
-    """By model version, the end of the partitions that it learned from."""
-    partitions = partitions_of(project, block)
-    if partitions is None or partitions.every is None:
-        return {}
-    records = instance.fetch_materializations(asset_key(project, model), _RUNS_AT_ONCE).records
-    learned: dict[str, datetime] = {}
-    for record in records:
-        materialization = record.asset_materialization
-        said = materialization.metadata if materialization else {}
-        if "version" in said and TRAINED_UNTIL in said:
-            # a model may learn from a table that is cut otherwise
-            with suppress(ValueError):
-                _, end = moments_of(partitions, str(said[TRAINED_UNTIL].value))
-                learned.setdefault(str(said["version"].value), end)
-    return learned
-
-
-def _model_name(project: Project, model: str | None) -> str:
-    return f"{project.name}.{model}"
+    ModelRegistry(project).rollback(
+        model,
+        decided.to,
+        decided.reason,
+        {**decided.evidence, "monitor": block.name},
+        f"sensor of {block.name}",
+    )
 
 
 def _note(project: Project, block: Monitor, model: str, retraining: Retraining) -> None:
@@ -221,8 +226,8 @@ def _note(project: Project, block: Monitor, model: str, retraining: Retraining) 
         asked = (d.evidence.get("key") for d in journal.decisions() if d.action == "retrain")
         if retraining.key in asked:
             return
-        version = retraining.newest.model_version or ""
-        number = int(version) if version.isdigit() else None
+        version = retraining.breaches[-1].model_version if retraining.breaches else None
+        number = int(version) if version and version.isdigit() else None
         journal.append(
             "retrain",
             version=number,
@@ -232,34 +237,34 @@ def _note(project: Project, block: Monitor, model: str, retraining: Retraining) 
             evidence={
                 "key": retraining.key,
                 "model": model,
+                "window": retraining.window.key,
                 "causes": [breach.id for breach in retraining.breaches],
                 "windows": [breach.window.key for breach in retraining.breaches],
+                "reasons": retraining.evidence,
             },
         )
 
 
 def _tags(project: Project, block: Monitor, model: str, retraining: Retraining) -> dict[str, str]:
-    newest = retraining.newest
-    windows = (breach.key.removeprefix(f"{block.name}:") for breach in retraining.breaches)
+    window, breaches = retraining.window, retraining.breaches
+    windows = (breach.key.removeprefix(f"{block.name}:") for breach in breaches)
+    proof = f"cause {breaches[-1].id}" if breaches else retraining.key
     tags = {
         CAUSE_TAG: _short(retraining.cause),
         MONITOR_TAG: block.name,
-        WINDOW_TAG: newest.window.key,
-        _WINDOWS_TAG: _newest_that_fit(list(windows)),
-        EVIDENCE_TAG: f"_journal/{block.name} cause {newest.id}",
-        MODEL_TAG: _model_name(project, model),
+        WINDOW_TAG: window.key,
+        EVIDENCE_TAG: f"_journal/{block.name} {proof}",
+        MODEL_TAG: model_name(project, model),
+        _TRIGGERS_TAG: ", ".join(reason.kind for reason in retraining.reasons),
     }
+    if breaches:
+        tags[_WINDOWS_TAG] = _newest_that_fit(list(windows))
     # partitions by listed values are in no order of time that training could stop at
-    if newest.window.partition and _by_time(project, block):
-        tags[UNTIL_TAG] = newest.window.partition
-    if newest.window.until:
-        tags[_UNTIL_TIME_TAG] = newest.window.until.isoformat()
+    if window.partition and learning_partitions(project, block, model):
+        tags[UNTIL_TAG] = window.partition
+    if window.until:
+        tags[_UNTIL_TIME_TAG] = window.until.isoformat()
     return tags
-
-
-def _by_time(project: Project, block: Monitor) -> bool:
-    partitions = partitions_of(project, block)
-    return partitions is not None and partitions.every is not None
 
 
 def _short(text: str) -> str:

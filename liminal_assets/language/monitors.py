@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,7 @@ from liminal_assets.language.base import (
     one_of_keys,
 )
 from liminal_assets.language.cron import Cron
+from liminal_assets.language.retraining import Retrain
 
 __all__ = [
     "Alert",
@@ -114,15 +115,29 @@ class OnBreach(Spec):
     """What a breach leads to."""
 
     retrain: Name | None = None
-    """The model to train again."""
+    """The model to train again: short for ``retrain: {model: …, when: breach}``, which can say
+    more."""
     cooldown: Duration | None = None
-    """The shortest time between two retrainings, in the time of the data: a breach in a window
-    that ends earlier waits for a later one."""
+    """The ``cooldown`` of that ``retrain``."""
     alert: Names = ()
     """The alerts that are told."""
     fail: bool = False
     """Whether the monitor's run fails as well; by default a breach is a finding, and the run
     that made it a success."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _more_is_said_elsewhere(cls, data: Any) -> Any:
+        more = [key for key in data if key in _OF_RETRAIN] if isinstance(data, dict) else []
+        if more:
+            raise ValueError(
+                f"{more[0]!r} goes under the monitor's own 'retrain: {{model: …, {more[0]}: …}}', "
+                "in place of 'on_breach: {retrain: …}'"
+            )
+        return data
+
+
+_OF_RETRAIN = frozenset(Retrain.model_fields) - {"model", "cooldown"}
 
 
 class Monitor(Block):
@@ -138,7 +153,25 @@ class Monitor(Block):
     drift: Drift | None = None
     performance: Performance | None = None
     kpis: tuple[Kpi, ...] = ()
+    retrain: Retrain | None = None
+    """When a model is trained again."""
     on_breach: OnBreach = OnBreach()
+
+    @model_validator(mode="after")
+    def _says_once_what_to_train(self) -> Monitor:
+        if self.retrain and (self.on_breach.retrain or self.on_breach.cooldown):
+            raise ValueError(
+                "'on_breach: {retrain, cooldown}' is short for 'retrain', which is there already"
+            )
+        policy = self.retrain
+        if policy and not self.performance:
+            for key, needs in (
+                ("when: {labels}", policy.trigger("labels")),
+                ("rollback", policy.rollback),
+            ):
+                if needs:
+                    raise ValueError(f"'retrain: {key}' needs 'performance'")
+        return self
 
     @model_validator(mode="after")
     def _watches_something(self) -> Monitor:
@@ -157,6 +190,13 @@ class Monitor(Block):
     def inputs(self) -> tuple[str, ...]:
         labels = (self.performance.labels.from_,) if self.performance else ()
         return (self.deployment, *labels)
+
+    @property
+    def policy(self) -> Retrain | None:
+        """When which model is trained again, in whichever form it was written."""
+        if self.retrain or not self.on_breach.retrain:
+            return self.retrain
+        return Retrain(model=self.on_breach.retrain, cooldown=self.on_breach.cooldown)
 
 
 class Email(Spec):

@@ -127,9 +127,9 @@ def _references(project: Project, unusable: Mapping[str, AbstractSet[str]]) -> I
         if monitor.performance:
             labels = monitor.performance.labels.from_
             yield from check(labels, tables, "dataset", monitor, "performance", "labels", "from")
-        if monitor.on_breach.retrain:
-            retrain = monitor.on_breach.retrain
-            yield from check(retrain, models, "model", monitor, "on_breach", "retrain")
+        if policy := monitor.policy:
+            keys = ("retrain", "model") if monitor.retrain else ("on_breach", "retrain")
+            yield from check(policy.model, models, "model", monitor, *keys)
         for name in monitor.on_breach.alert:
             yield from check(name, alerts, "alert", monitor, "on_breach", "alert")
     for schedule in spec.schedules:

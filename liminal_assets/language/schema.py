@@ -123,11 +123,21 @@ def _true_integrity(definitions: dict[str, Schema], name: str) -> None:
     integrity["anyOf"] = [{"const": True}, *integrity["anyOf"]]
 
 
+def _short_trigger(definitions: dict[str, Schema], name: str) -> None:
+    definition = definitions[name]
+    full = dict(definition)
+    description = full.pop("description", "")
+    full["minProperties"], full["maxProperties"] = 1, 1
+    definition.clear()
+    definition.update({"description": description, "anyOf": [{"const": "breach"}, full]})
+
+
 _SHORT_FORMS: Mapping[str, Callable[[dict[str, Schema], str], None]] = {
     "Check": _short_check,
     "Column": _short_column,
     "CleaningStep": _short_step,
     "Rule": _true_integrity,
+    "Trigger": _short_trigger,
 }
 """What specs accept besides their full form, which their validators expand."""
 

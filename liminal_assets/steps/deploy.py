@@ -13,12 +13,13 @@ from liminal_assets.language.diagnostics import Diagnostic, did_you_mean
 from liminal_assets.language.loading import Project
 from liminal_assets.steps.champion import champion_of
 from liminal_assets.storage.journal import Decision, Journal
-from liminal_assets.storage.registry import ModelVersion
+from liminal_assets.storage.registry import ModelRegistry, ModelVersion
 
 __all__ = [
     "Deployed",
     "Target",
     "TargetStatus",
+    "bring_along",
     "check_rollout",
     "deploy",
     "record_live",
@@ -69,6 +70,8 @@ class Target(ABC):
 
     strategies: ClassVar[frozenset[str]] = frozenset({"all_at_once"})
     """The rollouts that it can do."""
+    follows: ClassVar[bool] = False
+    """Whether its servers take over by themselves what becomes champion."""
 
     @abstractmethod
     def deploy(self, project: Project, deployment: Deployment, version: ModelVersion) -> Deployed:
@@ -152,6 +155,40 @@ def deploy(project: Project, deployment: Deployment | str) -> Deployed:
     deployed = target.deploy(project, block, champion_of(project, block))
     record_live(project, block, deployed.version, deployed.evidence)
     return deployed
+
+
+def bring_along(
+    project: Project, version: ModelVersion, previous: ModelVersion | None
+) -> list[Deployed]:
+    """Brings a version that just became champion to the servers that don't follow the registry by
+    themselves.
+
+    Args:
+        previous: the champion before.
+
+    Raises:
+        StepError: a target can't take it; the alias and the servers are those of ``previous``
+            again.
+    """
+    done: list[tuple[Deployment, Deployed]] = []
+    for block in project.spec.deployments:
+        if block.serve is None or block.model != version.model:
+            continue
+        if target_of(project, block).follows:
+            continue
+        try:
+            done.append((block, deploy(project, block)))
+        except StepError as error:
+            if previous is not None and previous.version != version.version:
+                reason = f"version {version.version} can't be brought to {block.name}"
+                evidence = {"failure": error.message}
+                ModelRegistry(project).promote(
+                    version.model, previous, reason, evidence=evidence, actor="liminal"
+                )
+                for other, _ in done:
+                    deploy(project, other)
+            raise
+    return [deployed for _, deployed in done]
 
 
 def target_of(project: Project, block: Deployment) -> Target:

@@ -92,6 +92,10 @@ class Judgement:
     """False for a window with too few rows."""
     causes: tuple[Cause, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
+    labelled: int | None = None
+    """The rows whose truth is known."""
+    score: float | None = None
+    """The monitor's metric over them; None where they are too few to say it."""
 
     @property
     def breach(self) -> bool:
@@ -121,6 +125,8 @@ class Judgement:
             "model_version": self.model_version,
             "rows": self.rows,
             "judged": self.judged,
+            "labelled": self.labelled,
+            "score": self.score,
             "causes": [[c.check, c.subject, c.value, c.bound] for c in self.causes],
         }
 
@@ -137,6 +143,9 @@ class Judgement:
             model_version=values["model_version"],
             rows=values["rows"],
             judged=values["judged"],
+            # events of before these were measured lack them
+            labelled=values.get("labelled"),
+            score=values.get("score"),
             causes=tuple(Cause(*cause) for cause in values["causes"]),
         )
 
@@ -183,9 +192,18 @@ def judge(monitor: Monitor, seen: Observation) -> Judgement:
         seen.model_version,
         seen.rows,
         judged=not few,
+        labelled=seen.labelled,
+        score=_known_score(monitor, seen),
         causes=tuple(causes),
         outcomes=tuple(outcomes),
     )
+
+
+def _known_score(monitor: Monitor, seen: Observation) -> float | None:
+    """The metric, if the truth of enough rows is known and they define it."""
+    if seen.score is None or math.isnan(seen.score) or (seen.labelled or 0) < monitor.min_rows:
+        return None
+    return seen.score
 
 
 def _findings(monitor: Monitor, seen: Observation) -> Iterator[tuple[Outcome, Sequence[Cause]]]:

@@ -1,137 +1,92 @@
-"""When to train again: a pure decision over judgements, the same live and in a replay.
+"""When to train again, and when to take a version back: a pure decision over judgements, the same
+live and in a replay.
 
-Time here is the data's: a window's end, never the clock of the machine.
+Time here is the data's: a window's end, never the clock of the machine. Lengths of time are
+counted on the wall clock of the partitions' time zone, so that a day is a day when clocks change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
 
-from liminal_assets.steps.judgement import Judgement
+from liminal_assets.language.monitors import Monitor
+from liminal_assets.language.retraining import Retrain
+from liminal_assets.steps.decision import Decision, Reason, Retraining, Situation, TakingBack
+from liminal_assets.steps.judgement import Judgement, Window
+from liminal_assets.steps.memory import PolicyState, latest, moment_of, version_number
 
-__all__ = ["Decision", "PolicyState", "Retraining", "decide"]
-
-_MOST_HANDLED = 200
-
-
-@dataclass(frozen=True)
-class PolicyState:
-    """What the policy remembers between decisions.
-
-    Attributes:
-        held: breaches that wait: for a running retraining to end, or the cooldown to pass.
-        last: the end of the newest window that a retraining was asked for.
-        newest: the end of the newest window judged.
-        handled: keys of breaches that a retraining was asked for, the newest last.
-    """
-
-    held: tuple[Judgement, ...] = ()
-    last: datetime | None = None
-    newest: datetime | None = None
-    handled: tuple[str, ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values that :meth:`from_dict` takes back."""
-        return {
-            "held": [judgement.as_dict() for judgement in self.held],
-            "last": self.last.isoformat() if self.last else None,
-            "newest": self.newest.isoformat() if self.newest else None,
-            "handled": list(self.handled),
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> PolicyState:
-        """The state that :meth:`as_dict` gave."""
-        last, newest = (
-            datetime.fromisoformat(values[key]) if values.get(key) else None
-            for key in ("last", "newest")
-        )
-        held = tuple(Judgement.from_dict(item) for item in values.get("held", ()))
-        return cls(held, last, newest, tuple(values.get("handled", ())))
-
-
-@dataclass(frozen=True)
-class Retraining:
-    """One retraining and everything that it is for, the newest breach last."""
-
-    breaches: tuple[Judgement, ...]
-
-    @property
-    def newest(self) -> Judgement:
-        """The breach in the newest window: training goes up to its end."""
-        return self.breaches[-1]
-
-    @property
-    def key(self) -> str:
-        """Names the retraining: asked for twice, it happens once."""
-        return self.newest.key
-
-    @property
-    def cause(self) -> str:
-        """Why, in words, the newest breach first."""
-        return "; ".join(
-            f"{breach.window.key}: {', '.join(map(str, breach.causes))}"
-            for breach in reversed(self.breaches)
-        )
-
-
-@dataclass(frozen=True)
-class Decision:
-    """To train again, or why not."""
-
-    retraining: Retraining | None
-    reason: str
-    state: PolicyState
+__all__ = ["decide"]
 
 
 def decide(
+    monitor: Monitor,
     state: PolicyState,
     judgements: Iterable[Judgement],
-    *,
-    cooldown: timedelta | None = None,
-    busy: str | None = None,
-    learned: Mapping[str, datetime] | None = None,
+    situation: Situation | None = None,
 ) -> Decision:
-    """Takes note of judgements and decides.
+    """Takes note of judgements and decides what the monitor's policy asks for.
 
-    Several breaches lead to one retraining. A breach that can't be answered now is held, and
+    Several reasons lead to one retraining. A breach that can't be answered now is held, and
     answered when it can, unless a later window of the same or a newer model version turns out
     well until then. One in a partition that the model learned from, or that a retraining already
     reached, needs no other: there is nothing new to learn from.
 
     Args:
+        monitor: says when to train again (``retrain``).
         state: what :func:`decide` gave before.
-        judgements: new ones, in any order.
-        cooldown: the shortest time between the windows of two retrainings.
-        busy: what is training the model right now, in words.
-        learned: by model version, the end of the data that it learned from.
+        judgements: new ones, in any order; of a window judged several times the last counts.
     """
-    # of a window judged several times the last word counts
-    new = sorted({judgement.key: judgement for judgement in judgements}.values(), key=_moment)
+    now = situation or Situation()
+    policy = monitor.policy or Retrain(model="model", when=())
+    in_order = sorted(judgements, key=moment_of)
+    new = list({judgement.key: judgement for judgement in in_order}.values())
+    state = state.seeing(in_order, latest(state.last, *now.learned.values()))
+    state, news = _held(policy, state, new, now)
+    if state.first is None:
+        state = replace(state, first=_moment(state, now))
+    rollback, waits = _rollback(monitor, policy, state, now)
+    if rollback:
+        # what the next windows of the version before say decides whether to train
+        kept = tuple(b for b in state.held if b.model_version != rollback.version)
+        answered = (b.key for b in state.held if b.model_version == rollback.version)
+        state = replace(state, held=kept, handled=(*state.handled, *answered))
+        return Decision(None, rollback.reason, state, rollback)
+    reasons = list(_reasons(policy, state, now))
+    if not reasons:
+        why = _not_in_a_row(policy, state) or news.reason(bool(new))
+        return Decision(None, "; ".join(filter(None, [why, waits])), state)
+    retraining = _retraining(monitor, state, reasons, now)
+    if obstacle := now.busy or _obstacle(policy, state, retraining, now):
+        return Decision(None, f"{_named(retraining, state)} waits: {obstacle}", state)
+    keys = [breach.key for breach in retraining.breaches]
+    state = state.trained(retraining.window.until, keys)
+    return Decision(retraining, f"trains again: {retraining.cause}", state)
+
+
+def _held(
+    policy: Retrain, state: PolicyState, new: Sequence[Judgement], now: Situation
+) -> tuple[PolicyState, _News]:
+    """The state with the breaches that are to be answered, and what came of the others."""
     good = [judgement for judgement in new if judgement.judged and not judgement.breach]
     waiting = (b for b in state.held if not any(_recovered(b, later) for later in good))
-    state = replace(state, held=tuple(waiting))
+    held = {breach.key: breach for breach in waiting if breach.key not in state.handled}
     news = _News()
     for judgement in new:
-        state = _noted(state, judgement, news, learned or {})
-    if not state.held:
-        return Decision(None, news.reason(bool(new)), state)
-    names = ", ".join(breach.window.key for breach in state.held)
-    if busy:
-        return Decision(None, f"the breach in {names} waits: {busy}", state)
-    newest = state.newest
-    if cooldown and state.last and newest and newest < state.last + cooldown:
-        until = (state.last + cooldown).isoformat(sep=" ", timespec="minutes")
-        reason = f"the breach in {names} waits for a window that ends at {until} or later: "
-        return Decision(None, f"{reason}the cooldown of the last retraining", state)
-    retraining = Retraining(state.held)
-    handled = (*state.handled, *(breach.key for breach in state.held))[-_MOST_HANDLED:]
-    last = retraining.newest.window.until
-    state = replace(state, held=(), last=_latest(state.last, last), handled=handled)
-    return Decision(retraining, f"trains again: {retraining.cause}", state)
+        key, window = judgement.key, judgement.window
+        reached = latest(state.last, now.learned.get(judgement.model_version or ""))
+        if not judgement.breach:
+            news.good.append(window.key)
+        elif policy.trigger("breach") is None:
+            news.ignored.append(window.key)
+        elif key in state.handled:
+            news.known.append(window.key)
+        elif window.partition and reached and window.until and window.until <= reached:
+            news.reached.append(window.key)
+        else:
+            held[key] = judgement
+    return replace(state, held=tuple(sorted(held.values(), key=moment_of))), news
 
 
 class _News:
@@ -141,6 +96,7 @@ class _News:
         self.good: list[str] = []
         self.known: list[str] = []
         self.reached: list[str] = []
+        self.ignored: list[str] = []
 
     def reason(self, any_new: bool) -> str:
         if not any_new:
@@ -153,51 +109,176 @@ class _News:
                 "is a breach in data that was already learned from",
                 "are breaches in data that was already learned from",
             ),
+            _listed(self.ignored, "is a breach, which", "are breaches, which", "'when' leaves out"),
         ]
         return "nothing to do: " + "; ".join(text for text in said if text)
 
 
-def _listed(windows: Sequence[str], one: str, several: str) -> str:
+def _listed(windows: Sequence[str], one: str, several: str, more: str = "") -> str:
     if not windows:
         return ""
     shown = ", ".join(windows[-5:]) + (f" and {len(windows) - 5} more" if windows[5:] else "")
-    return f"{shown} {one if len(windows) == 1 else several}"
-
-
-def _noted(
-    state: PolicyState, judgement: Judgement, news: _News, learned: Mapping[str, datetime]
-) -> PolicyState:
-    key, until = judgement.key, judgement.window.until
-    reached = _latest(state.last, learned.get(judgement.model_version or ""))
-    state = replace(state, newest=_latest(state.newest, until))
-    if not judgement.breach:
-        news.good.append(judgement.window.key)
-    elif key in state.handled:
-        news.known.append(judgement.window.key)
-    elif judgement.window.partition and reached and until and until <= reached:
-        news.reached.append(judgement.window.key)
-    else:
-        others = [breach for breach in state.held if breach.key != key]
-        return replace(state, held=tuple(sorted([*others, judgement], key=_moment)))
-    return state
+    return f"{shown} {one if len(windows) == 1 else several} {more}".rstrip()
 
 
 def _recovered(breach: Judgement, good: Judgement) -> bool:
     """Whether a window that turned out well makes an earlier breach obsolete."""
     if breach.key == good.key:
         return True
-    return _moment(good) > _moment(breach) and _number(good) >= _number(breach)
+    newer = version_number(good.model_version) >= version_number(breach.model_version)
+    return moment_of(good) > moment_of(breach) and newer
 
 
-def _number(judgement: Judgement) -> int:
-    version = judgement.model_version or ""
-    return int(version) if version.isdigit() else 0
+def _reasons(policy: Retrain, state: PolicyState, now: Situation) -> Iterator[Reason]:
+    """What asks for a retraining, in the order in which the policy names it."""
+    since = state.reached or state.first
+    after = f" since {_shown(since, now)}" if since else ""
+    for trigger in policy.when:
+        if trigger.breach and state.held and _in_a_row(state) >= policy.consecutive:
+            yield _breached(state.held)
+        elif trigger.labels and (count := state.new_labels()) >= trigger.labels:
+            text = f"labels: {count:,} new ones{after}, of {trigger.labels:,} asked for"
+            yield Reason("labels", text, {"labels": count, "asked": trigger.labels})
+        elif (
+            trigger.every
+            and since
+            and _wall(_moment(state, now), now) >= trigger.every.after(_wall(since, now))
+        ):
+            text = f"every {trigger.every}: the model last learned up to {_shown(since, now)}"
+            yield Reason("every", text, {"every": str(trigger.every), "since": since.isoformat()})
+        elif trigger.fresh and since and len(new := _fresh(since, now)) >= trigger.fresh:
+            text = f"fresh: {_listed(new, 'is a new partition', 'are new partitions')}{after}"
+            yield Reason("fresh", text, {"partitions": new, "asked": trigger.fresh})
 
 
-def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
-    return max((moment for moment in (one, other) if moment), default=None)
+def _breached(held: Sequence[Judgement]) -> Reason:
+    text = "; ".join(
+        f"{breach.window.key}: {', '.join(map(str, breach.causes))}" for breach in reversed(held)
+    )
+    evidence = {
+        "causes": [breach.id for breach in held],
+        "windows": [breach.window.key for breach in held],
+    }
+    return Reason("breach", text, evidence)
 
 
-def _moment(judgement: Judgement) -> tuple[float, str]:
-    until = judgement.window.until
-    return (until.timestamp() if until else 0.0, judgement.key)
+def _fresh(since: datetime, now: Situation) -> list[str]:
+    """The partitions that end after a moment, in order."""
+    found = [(end, key) for key, end in now.partitions.items() if end > since]
+    return [key for _, key in sorted(found)]
+
+
+def _in_a_row(state: PolicyState) -> int:
+    """The most windows in a row, since the last retraining, that were breaches and are held."""
+    held = {breach.window.key for breach in state.held}
+    longest = run = 0
+    for seen in state.each_window():
+        if seen.judged:
+            run = run + 1 if seen.window in held else 0
+            longest = max(longest, run)
+    return longest
+
+
+def _not_in_a_row(policy: Retrain, state: PolicyState) -> str | None:
+    if not state.held:
+        return None
+    names = ", ".join(breach.window.key for breach in state.held)
+    return (
+        f"the breach in {names} waits: {_in_a_row(state)} of {policy.consecutive} windows in a row"
+    )
+
+
+def _retraining(
+    monitor: Monitor, state: PolicyState, reasons: Sequence[Reason], now: Situation
+) -> Retraining:
+    """The one retraining for some reasons."""
+    breaches = state.held if any(reason.kind == "breach" for reason in reasons) else ()
+    windows = [breach.window for breach in breaches[-1:]]
+    if any(reason.kind != "breach" for reason in reasons):
+        windows += [seen.as_window() for seen in state.each_window()[-1:]]
+        windows += [Window(key, None, end, key) for key, end in now.partitions.items()]
+    window = max(windows, key=lambda w: w.until.timestamp() if w.until else 0.0)
+    if breaches:
+        key = breaches[-1].key
+    else:
+        since = state.reached or state.first
+        key = f"{monitor.name}:{reasons[0].kind}:{since.isoformat() if since else 'first'}"
+    return Retraining(key, tuple(reasons), breaches, window)
+
+
+def _obstacle(
+    policy: Retrain, state: PolicyState, retraining: Retraining, now: Situation
+) -> str | None:
+    """Why a retraining must wait, in words."""
+    moment = latest(state.newest, retraining.window.until)
+    if moment and policy.cooldown and state.last:
+        until = _wall(state.last, now) + policy.cooldown
+        if _wall(moment, now) < until:
+            shown = until.isoformat(sep=" ", timespec="minutes")
+            return f"the cooldown of the last retraining lasts until a window ends at {shown}"
+    if moment and (rate := policy.at_most):
+        recent = [m for m in state.asked if _wall(m, now) + rate.every > _wall(moment, now)]
+        if len(recent) >= rate.count:
+            return f"there were {len(recent)} retrainings lately, and at most {rate} are allowed"
+    if policy.min_rows and (rows := state.new_rows()) < policy.min_rows:
+        return f"{rows:,} of {policy.min_rows:,} rows have come since the model last learned"
+    return None
+
+
+def _named(retraining: Retraining, state: PolicyState) -> str:
+    if retraining.breaches:
+        return f"the breach in {', '.join(breach.window.key for breach in state.held)}"
+    return f"the retraining ({retraining.cause})"
+
+
+def _rollback(
+    monitor: Monitor, policy: Retrain, state: PolicyState, now: Situation
+) -> tuple[TakingBack | None, str]:
+    """Whether the version in use goes back to the one before; or why that must wait."""
+    rule, promotion, spec = policy.rollback, now.promotion, monitor.performance
+    if rule is None or promotion is None or spec is None:
+        return None, ""
+    live = state.scored(promotion.version, now.learned.get(promotion.version))[-rule.windows :]
+    if rule.below == "validation":
+        good, what = promotion.validation.get(spec.metric), "on the rows held out"
+    else:
+        earlier = state.scored(promotion.previous, now.learned.get(promotion.previous))
+        earlier = [seen for seen in earlier if seen.window not in {s.window for s in live}]
+        scores = [seen.score or 0.0 for seen in earlier[-rule.windows :]]
+        good = sum(scores) / len(scores) if scores else None
+        what = f"of version {promotion.previous} before it"
+    if good is None or len(live) < rule.windows:
+        return None, ""
+    sign = 1 if spec.at_least is not None else -1
+    if not all(sign * (good - (seen.score or 0.0)) > rule.by for seen in live):
+        return None, ""
+    shown = ", ".join(f"{seen.score:.4g} in {seen.window}" for seen in live)
+    reason = (
+        f"version {promotion.version} does worse than asked: {spec.metric} {shown}; {what} it is "
+        f"{good:.4g}, and {rule.by:g} worse is allowed"
+    )
+    if now.canary:
+        return None, f"the rollback of version {promotion.version} waits: {now.canary}"
+    evidence = {
+        "metric": spec.metric,
+        "windows": {seen.window: seen.score for seen in live},
+        rule.below: good,
+        "allowed": rule.by,
+    }
+    return TakingBack(promotion.version, promotion.previous, reason, evidence), ""
+
+
+def _moment(state: PolicyState, now: Situation) -> datetime | None:
+    """The present, in the time of the data."""
+    return latest(state.newest, *now.partitions.values())
+
+
+def _wall(moment: datetime | None, now: Situation) -> datetime:
+    """A moment on the wall clock; the beginning of time for none."""
+    if moment is None:
+        return datetime.min
+    return moment.astimezone(now.zone).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def _shown(moment: datetime, now: Situation) -> str:
+    return _wall(moment, now).isoformat(sep=" ", timespec="minutes")

@@ -306,6 +306,16 @@ class ModelRegistry:
             journal.recover(self._champion_number(model))
             return journal.decisions()
 
+    def taken_back(self, version: ModelVersion) -> str | None:
+        """Why a version was rolled back; None if it wasn't, or was promoted again since."""
+        reason: str | None = None
+        for decision in self.history(version.model):
+            if decision.action == "rollback" and decision.previous == version.version:
+                reason = decision.reason or f"by {decision.actor}"
+            elif decision.champion == version.version:
+                reason = None
+        return reason
+
     def champion_at(self, model: str, moment: datetime) -> ModelVersion | None:
         """The version that was in use at a moment."""
         self.history(model)

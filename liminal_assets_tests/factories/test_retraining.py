@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
@@ -16,7 +17,14 @@ from liminal_assets.factories.monitors import monitor_asset
 from liminal_assets.language.loading import Project, load_project
 from liminal_assets.language.monitors import Monitor
 from liminal_assets.storage.journal import Journal
-from liminal_assets_tests.watching import WATCH, project_in, write_reference, write_scores
+from liminal_assets.storage.tables import TableStore
+from liminal_assets_tests.watching import (
+    WATCH,
+    project_in,
+    write_labels,
+    write_reference,
+    write_scores,
+)
 
 SENSOR = "shop__returned_watch__retraining"
 
@@ -236,6 +244,127 @@ def test_tags_stay_short_however_many_causes_there_are(
     (request,) = look(project, instance).run_requests or []
     assert max(len(value.encode()) for value in request.tags.values()) < 2000
     assert request.tags["liminal/windows"].split(" · ")[-1] == "2024-12:v1"
+
+
+def policy_of(text: str) -> str:
+    """The monitor with a policy in place of the short form."""
+    return WATCH.replace("retrain: returned, ", "") + f"    retrain: {{model: returned, {text}}}\n"
+
+
+def trained(instance: dg.DagsterInstance, version: int, until: str) -> None:
+    """A version that some run has trained."""
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            dg.AssetKey(["shop", "returned"]),
+            metadata={"version": version, "trained_until": until},
+        )
+    )
+
+
+def months_of_scores(project: Project, *months: str) -> None:
+    """Scores within bounds, their truth, and the feature's rows that they are of."""
+    store, truths = TableStore(project), []
+    for number, month in enumerate(months):
+        scores = write_scores(project, month, seed=number + 1, start=number * 1000)
+        store.write("order_features", month, scores[["order_id"]])
+        truths.append(scores)
+    write_labels(project, pd.concat(truths))
+
+
+TRIGGERS = {
+    "labels: 700": "labels: 800 new ones since 2024-07-01 00:00",
+    "every: month": "every month: the model last learned up to",
+    "fresh: 2": "fresh: 2024-07, 2024-08 are new partitions",
+}
+
+
+@pytest.fixture(params=TRIGGERS)
+def trigger(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """A trigger and the beginning of its cause."""
+    return request.param, TRIGGERS[request.param]
+
+
+@pytest.fixture
+def due(tmp_path: Path, instance: dg.DagsterInstance, trigger: tuple[str, str]) -> Project:
+    """A project whose trigger asks for a retraining, and in which no window is a breach."""
+    project = project_in(tmp_path, policy_of(f"when: {{{trigger[0]}}}"))
+    write_reference(project)
+    trained(instance, 1, "2024-06")
+    months_of_scores(project, "2024-07", "2024-08")
+    watch(project, instance, "2024-07", "2024-08")
+    return project
+
+
+def test_a_trigger_asks_once_whatever_is_lost(
+    due: Project, instance: dg.DagsterInstance, trigger: tuple[str, str]
+) -> None:
+    (request,) = look(due, instance).run_requests or []
+    kind = trigger[0].split(":")[0]
+    assert request.tags["liminal/cause"].startswith(trigger[1])
+    assert request.tags["liminal/triggers"] == kind
+    assert request.tags["liminal/window"] == request.tags["liminal/until"] == "2024-08"
+    assert request.tags["liminal/evidence"] == (
+        f"_journal/returned_watch returned_watch:{kind}:2024-07-01T00:00:00+00:00"
+    )
+    (asked,) = Journal(due, "returned_watch").decisions()
+    assert asked.action == "retrain"
+    assert list(asked.evidence["reasons"]) == [kind]
+    # killed before the run was launched and the cursor saved: the same run key, which Dagster
+    # honours once, and one decision in the journal
+    (again,) = look(due, instance, cursor=None).run_requests or []
+    assert again.run_key == request.run_key
+    assert len(Journal(due, "returned_watch").decisions()) == 1
+    # killed after it was launched and before the cursor was saved
+    launch(instance, request.tags, dg.DagsterRunStatus.SUCCESS)
+    assert not look(due, instance, cursor=None).run_requests
+    # and once the version is there, with the runs long gone
+    trained(instance, 2, "2024-08")
+    for run in instance.get_runs():
+        instance.delete_run(run.run_id)
+    assert not look(due, instance, cursor=None).run_requests
+
+
+def test_a_trigger_waits_for_a_training_and_asks_anew_after_it(
+    due: Project, instance: dg.DagsterInstance, trigger: tuple[str, str]
+) -> None:
+    launch(instance, {"liminal/model": "shop.returned"}, dg.DagsterRunStatus.STARTED)
+    waiting = look(due, instance)
+    assert not waiting.run_requests
+    assert f"the retraining ({trigger[1]}" in (waiting.skip_message or "")
+    (run,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    instance.report_run_canceled(run)
+    (request,) = look(due, instance, waiting.cursor).run_requests or []
+    # the next months are another cause
+    asked = look(due, instance, waiting.cursor)
+    months_of_scores(due, "2024-07", "2024-08", "2024-09", "2024-10")
+    watch(due, instance, "2024-09", "2024-10")
+    (later,) = look(due, instance, asked.cursor).run_requests or []
+    assert later.run_key != request.run_key
+    assert later.tags["liminal/until"] == "2024-10"
+
+
+def test_breaches_in_a_row_are_counted_across_restarts(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    project = project_in(tmp_path, policy_of("consecutive: 2, at_most: 1 per year"))
+    write_reference(project)
+    cursor, said = None, []
+    for month in ("06", "07", "08", "09"):
+        write_scores(project, f"2024-{month}", seed=1, shift=2)
+        watch(project, instance, f"2024-{month}")
+        seen = look(project, instance, cursor)
+        # of every second evaluation the cursor is lost
+        cursor = seen.cursor if cursor is None else None
+        for request in seen.run_requests or []:
+            launch(instance, request.tags, dg.DagsterRunStatus.SUCCESS)
+        said.append(
+            [request.tags["liminal/windows"] for request in seen.run_requests or []]
+            or seen.skip_message
+        )
+    assert said[0] == "the breach in 2024-06 waits: 1 of 2 windows in a row"
+    assert said[1] == ["2024-06:v1 · 2024-07:v1"]
+    assert said[2] == "the breach in 2024-08 waits: 1 of 2 windows in a row"
+    assert "at most 1 per year are allowed" in str(said[3])
 
 
 def test_it_works_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

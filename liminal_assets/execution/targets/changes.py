@@ -41,15 +41,20 @@ class Changes:
     ) -> None:
         if error is None:
             return
-        try:
-            for manifest, before in reversed(self._before):
+        failures = []
+        for manifest, before in reversed(self._before):
+            try:
                 if before is None:
                     self._resources.delete(manifest)
                 else:
                     self._resources.apply(_remembering(before))
-        except StepError as failure:
+            except StepError as failure:
+                # the others can be restored all the same
+                failures.append(failure.message)
+        if failures:
             raise StepError(
-                f"{error}; and what was there before can't be restored: {failure.message}",
+                f"{error}; and not all that was there before can be restored: "
+                f"{'; '.join(failures)}",
                 location=self._location,
             ) from error
 
@@ -67,7 +72,13 @@ class Changes:
         if there is not None and there.get("immutable"):
             return there
         self._before.append((manifest, _applied(there)))
-        return self._resources.apply(_remembering(manifest))
+        try:
+            return self._resources.apply(_remembering(manifest))
+        except StepError as error:
+            if not error.transient:
+                # refused, so it is as it was
+                self._before.pop()
+            raise
 
     def delete(self, manifest: Manifest) -> None:
         """Takes a resource away, if it is there and ours."""

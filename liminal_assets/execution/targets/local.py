@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from typing import ClassVar
 
 from liminal_assets.execution.records import Records
 from liminal_assets.language.deployments import Deployment
@@ -22,6 +23,8 @@ _LATENCY_CALLS = 20
 class LocalTarget(Target):
     """``liminal serve`` or ``liminal start`` runs the server, which takes over what is promoted;
     a deployment proves that it will answer."""
+
+    follows: ClassVar[bool] = True
 
     def deploy(self, project: Project, deployment: Deployment, version: ModelVersion) -> Deployed:
         """Starts the real server on a free port, compares its answer with the registry's, and
