@@ -26,7 +26,8 @@ from liminal_assets.factories.tables import merged
 from liminal_assets.language.loading import Project
 from liminal_assets.language.monitors import Monitor
 from liminal_assets.language.queries import is_sql_file
-from liminal_assets.steps.judgement import Judgement, Observation, check_names
+from liminal_assets.steps.judgement import Judgement, check_names
+from liminal_assets.steps.observation import Observation
 from liminal_assets.steps.report import Markdown, Outcome, Records, Svg
 
 __all__ = ["JUDGEMENT", "Rows", "monitor_asset"]
@@ -95,8 +96,8 @@ def monitor_asset(
 def _deps(project: Project, block: Monitor) -> list[dg.AssetKey | dg.AssetDep]:
     before = block.drift is not None and block.drift.reference == "previous"
     deps = [input_dep(project, block, block.deployment, history=before)]
-    if block.performance:
-        deps.append(input_dep(project, block, block.performance.labels.from_))
+    if block.labels:
+        deps.append(input_dep(project, block, block.labels.from_))
     return deps
 
 

@@ -17,6 +17,7 @@ from liminal_assets.language.base import (
     one_of_keys,
 )
 from liminal_assets.language.cron import Cron
+from liminal_assets.language.measures import Alarms, Quality, SlicesField
 from liminal_assets.language.retraining import Retrain
 
 __all__ = [
@@ -55,7 +56,8 @@ class Drift(Spec):
     """For ``ks`` and ``chi2`` the statistic is compared (the KS distance, Cramér's V), not a
     p-value, which only grows with the number of rows."""
     threshold: Annotated[float, Field(gt=0)] = 0.2
-    """The largest distance of a stable column. Its meaning depends on the method: above 0.2 a
+    """The largest distance of a stable column; one that is written is kept where the monitor has
+    ``alarms``, too. Its meaning depends on the method: above 0.2 a
     ``psi`` is customarily called a shift; ``ks``, ``chi2`` and ``jensen_shannon`` go from 0 to 1;
     ``wasserstein`` counts standard deviations of the reference."""
     bins: Annotated[int, Field(ge=2, le=1000)] = 10
@@ -64,6 +66,14 @@ class Drift(Spec):
     """The rows compared with: those the champion learned from, or the window before."""
     columns: dict[str, ColumnDrift] = {}
     """Per column (``prediction`` and ``probability`` too); others use the settings above."""
+    slice_threshold: Annotated[float, Field(gt=0)] | None = None
+    """The largest distance of a slice's answers from the same slice's in the reference; default:
+    shown, not judged."""
+
+    @property
+    def threshold_given(self) -> bool:
+        """Whether the threshold was written down, so that calibration leaves it alone."""
+        return "threshold" in self.model_fields_set
 
 
 class Labels(Spec):
@@ -78,20 +88,47 @@ class Labels(Spec):
 
 
 class Performance(Spec):
-    """Quality of the predictions whose labels are there."""
+    """Quality of the predictions: of those whose labels are there, or estimated without them."""
 
     metric: str
     """A scikit-learn metric by name, as in ``evaluate``."""
     at_least: float | None = None
     at_most: float | None = None
-    labels: Labels
+    labels: Labels | None = None
     """Predictions whose truth isn't there yet are left out; how many is reported, and with fewer
-    than ``min_rows`` left nothing is judged."""
+    than ``min_rows`` left nothing is judged. Not needed where the metric is estimated."""
+    estimate: bool = False
+    """For classifiers with probabilities: estimate the metric without labels, from how sure the
+    model is (CBPE). It sees a change of the inputs, not one of what they mean."""
+    judge: Literal["realised", "estimated", "both"] | None = None
+    """Which of the two is held to the bound; default: what the labels say."""
+    slice_at_least: float | None = None
+    """The bound of each slice, for a metric that is better the higher it is."""
+    slice_at_most: float | None = None
+    """The bound of each slice, for a metric that is better the lower it is."""
 
     @model_validator(mode="after")
     def _one_bound(self) -> Performance:
         one_of_keys(self, "at_least", "at_most")
+        if self.labels is None and not self.estimate:
+            raise ValueError("needs 'labels', or 'estimate: true' where none arrive")
+        if self.judges_estimate and not self.estimate:
+            raise ValueError(f"'judge: {self.judge}' needs 'estimate: true'")
+        if self.labels is None and self.judge != "estimated":
+            raise ValueError("without 'labels' only an estimate can be judged: 'judge: estimated'")
+        if self.slice_at_least is not None and self.slice_at_most is not None:
+            raise ValueError("takes one of slice_at_least, slice_at_most, not several")
         return self
+
+    @property
+    def judges_realised(self) -> bool:
+        """Whether what the labels say is held to the bound."""
+        return self.judge in (None, "realised", "both")
+
+    @property
+    def judges_estimate(self) -> bool:
+        """Whether the estimate is held to the bound."""
+        return self.judge in ("estimated", "both")
 
 
 class Kpi(Spec):
@@ -141,7 +178,7 @@ _OF_RETRAIN = frozenset(Retrain.model_fields) - {"model", "cooldown"}
 
 
 class Monitor(Block):
-    """Watches a deployment's rows: drift, performance and KPIs."""
+    """Watches a deployment's rows: data quality, drift, performance and KPIs."""
 
     monitor: Name
     deployment: Name
@@ -150,11 +187,17 @@ class Monitor(Block):
     partition."""
     min_rows: Annotated[int, Field(ge=1)] = 100
     """A window with fewer rows is reported, not judged."""
+    quality: Quality | None = None
     drift: Drift | None = None
     performance: Performance | None = None
+    slices: SlicesField | None = None
+    """Columns whose values are looked at one by one, such as ``[origin, carrier]``: rows, the
+    metric, the drift of the answers."""
     kpis: tuple[Kpi, ...] = ()
     retrain: Retrain | None = None
     """When a model is trained again."""
+    alarms: Alarms | None = None
+    """Thresholds of drift that hold a rate of false alarms, instead of customary ones."""
     on_breach: OnBreach = OnBreach()
 
     @model_validator(mode="after")
@@ -164,22 +207,31 @@ class Monitor(Block):
                 "'on_breach: {retrain, cooldown}' is short for 'retrain', which is there already"
             )
         policy = self.retrain
-        if policy and not self.performance:
+        if policy and not self.labels:
             for key, needs in (
                 ("when: {labels}", policy.trigger("labels")),
                 ("rollback", policy.rollback),
             ):
                 if needs:
-                    raise ValueError(f"'retrain: {key}' needs 'performance'")
+                    raise ValueError(f"'retrain: {key}' needs 'performance' with 'labels'")
         return self
 
     @model_validator(mode="after")
     def _watches_something(self) -> Monitor:
-        if not (self.drift or self.performance or self.kpis):
-            raise ValueError("a monitor needs 'drift', 'performance' or 'kpis'")
+        if not (self.quality or self.drift or self.performance or self.kpis):
+            raise ValueError("a monitor needs 'quality', 'drift', 'performance' or 'kpis'")
         names = [kpi.kpi for kpi in self.kpis]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"kpis of the same name: {', '.join(twice)}")
+        if self.alarms and not self.drift:
+            raise ValueError("'alarms' sets the thresholds of 'drift', which is missing")
+        if self.slices and not (self.drift or self.performance):
+            raise ValueError("'slices' needs 'drift' or 'performance' to measure in each")
+        if not self.slices:
+            for part in (self.performance, self.drift):
+                for name in ("slice_at_least", "slice_at_most", "slice_threshold"):
+                    if getattr(part, name, None) is not None:
+                        raise ValueError(f"{name!r} needs 'slices'")
         return self
 
     @property
@@ -188,8 +240,13 @@ class Monitor(Block):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        labels = (self.performance.labels.from_,) if self.performance else ()
-        return (self.deployment, *labels)
+        labels = self.labels
+        return (self.deployment, *((labels.from_,) if labels else ()))
+
+    @property
+    def labels(self) -> Labels | None:
+        """Where the truth arrives, if it does."""
+        return self.performance.labels if self.performance else None
 
     @property
     def policy(self) -> Retrain | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
+from liminal_assets.language.alarm_rates import alarm_mistakes
 from liminal_assets.language.datasets import Dataset
 from liminal_assets.language.deployments import OWN_TARGETS, deployment_targets
 from liminal_assets.language.diagnostics import Diagnostic, Location, did_you_mean
@@ -37,6 +38,7 @@ def check_references(
         *_masked(project),
         *_targets(project),
         *_cycles(project),
+        *alarm_mistakes(project),
     ]
 
 
@@ -124,8 +126,8 @@ def _references(project: Project, unusable: Mapping[str, AbstractSet[str]]) -> I
             yield from _connection(project, target, connections, deployment, *at)
     for monitor in spec.monitors:
         yield from check(monitor.deployment, deployments, "deployment", monitor, "deployment")
-        if monitor.performance:
-            labels = monitor.performance.labels.from_
+        if monitor.labels:
+            labels = monitor.labels.from_
             yield from check(labels, tables, "dataset", monitor, "performance", "labels", "from")
         if policy := monitor.policy:
             keys = ("retrain", "model") if monitor.retrain else ("on_breach", "retrain")

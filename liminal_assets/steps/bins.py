@@ -27,6 +27,7 @@ __all__ = [
     "kind_of",
     "number_histograms",
     "numbers",
+    "quantile_edges",
 ]
 
 ColumnKind = Literal["numerical", "categorical", "moment", "other"]
@@ -99,7 +100,7 @@ def number_histograms(reference: Floats, current: Floats, bins: int) -> Histogra
     A value that fills a bin of its own (a constant, a popular zero) gets one, so that rows that
     leave it are seen. Missing values are a bin.
     """
-    edges = _edges(reference, bins)
+    edges = quantile_edges(reference, bins)
     counts = [_below(side, edges) for side in (reference, current)]
     missing = [int(np.count_nonzero(np.isnan(side))) for side in (reference, current)]
     inside = [
@@ -115,7 +116,7 @@ def number_histograms(reference: Floats, current: Floats, bins: int) -> Histogra
     )
 
 
-def _edges(reference: Floats, bins: int) -> Floats:
+def quantile_edges(reference: Floats, bins: int) -> Floats:
     """Upper ends of the bins but the last, in order."""
     present = reference[~np.isnan(reference)] if np.isnan(reference).any() else reference
     if not len(present):

@@ -25,11 +25,18 @@ if TYPE_CHECKING:
 
     from liminal_assets.steps.bins import ColumnKind, Floats, Histograms
 
-__all__ = ["ColumnDistance", "DriftReport", "drift"]
+__all__ = [
+    "CELLS_AT_ONCE",
+    "ColumnDistance",
+    "Comparison",
+    "DriftReport",
+    "comparisons",
+    "drift",
+]
 
 Verdict = Literal["drifted", "stable", "ignored", "not compared"]
 
-_CELLS_AT_ONCE = 24_000_000
+CELLS_AT_ONCE = 24_000_000
 """Numbers of one table held in memory at once: 192 MB."""
 
 
@@ -172,8 +179,21 @@ def drift(
     return DriftReport(tuple(found), tables.reference_rows, tables.rows)
 
 
+def comparisons(
+    reference: Table, current: Table, spec: Drift, only: Collection[str], codes: Collection[str]
+) -> list[Comparison]:
+    """How the columns of two tables are compared, those that are; see :func:`drift`."""
+    remote = reference.filesystem is not None or current.filesystem is not None
+    with session(private=remote) as connection, engine_errors("compare with the reference"):
+        tables = _Tables(connection, reference, current)
+        tasks = (_task(spec, tables, name, name in codes) for name in only)
+        return [task for task in tasks if task.skip is None]
+
+
 @dataclass(frozen=True)
-class _Task:
+class Comparison:
+    """How one column is compared, or why it isn't."""
+
     column: str
     kind: ColumnKind
     method: DriftMethod
@@ -244,7 +264,7 @@ def _all_known(names: Sequence[str], tables: _Tables) -> None:
             )
 
 
-def _task(spec: Drift, tables: _Tables, name: str, codes: bool) -> _Task:
+def _task(spec: Drift, tables: _Tables, name: str, codes: bool) -> Comparison:
     """How a column is compared, or why it isn't."""
     from liminal_assets.steps.bins import kind_of
 
@@ -270,10 +290,10 @@ def _task(spec: Drift, tables: _Tables, name: str, codes: bool) -> _Task:
         side = "window" if tables.reference_rows else "reference"
         skip = ("not compared", f"the {side} has no rows")
     method, threshold = own.method or spec.method, own.threshold or spec.threshold
-    return _Task(name, kind, method, threshold, spec.bins, skip, note)  # type: ignore[arg-type]
+    return Comparison(name, kind, method, threshold, spec.bins, skip, note)  # type: ignore[arg-type]
 
 
-def _distances(tables: _Tables, tasks: Sequence[_Task]) -> Iterator[ColumnDistance]:
+def _distances(tables: _Tables, tasks: Sequence[Comparison]) -> Iterator[ColumnDistance]:
     from liminal_assets.steps.bins import category_histograms, numbers
 
     wanted = [task for task in tasks if task.skip is None]
@@ -283,7 +303,7 @@ def _distances(tables: _Tables, tasks: Sequence[_Task]) -> Iterator[ColumnDistan
             histograms = category_histograms(tables.reference, tables.current, task.column)
             yield _by_category(task, histograms)
     ordered = [task for task in wanted if task.kind in ("numerical", "moment")]
-    size = max(1, _CELLS_AT_ONCE // max(tables.reference_rows, tables.rows, 1))
+    size = max(1, CELLS_AT_ONCE // max(tables.reference_rows, tables.rows, 1))
     # NumPy lets go of the interpreter while it sorts and counts
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, len(ordered), size):
@@ -298,7 +318,7 @@ def _distances(tables: _Tables, tasks: Sequence[_Task]) -> Iterator[ColumnDistan
             )
 
 
-def _by_category(task: _Task, histograms: Histograms) -> ColumnDistance:
+def _by_category(task: Comparison, histograms: Histograms) -> ColumnDistance:
     from liminal_assets.steps import distances
 
     measures = {
@@ -312,7 +332,7 @@ def _by_category(task: _Task, histograms: Histograms) -> ColumnDistance:
     return task.judged(distance, histograms)
 
 
-def _by_number(task: _Task, reference: Floats, current: Floats) -> ColumnDistance:
+def _by_number(task: Comparison, reference: Floats, current: Floats) -> ColumnDistance:
     from liminal_assets.steps import distances
     from liminal_assets.steps.bins import number_histograms
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from liminal_assets.language.loading import Project
 from liminal_assets.language.monitors import Monitor
-from liminal_assets.steps.judgement import Judgement, Observation, is_answer
+from liminal_assets.steps.judgement import Judgement
+from liminal_assets.steps.observation import Observation, is_answer
+from liminal_assets.steps.quality import quality_findings
 from liminal_assets.storage.forms import engine_errors
 from liminal_assets.storage.tables import TableStore
 
@@ -81,6 +83,16 @@ def _measures(monitor: Monitor, seen: Observation) -> Iterator[Mapping[str, Any]
             "value": column.distance,
             "threshold": column.threshold,
         }
+    if monitor.quality and seen.quality:
+        for found in quality_findings(monitor.quality, seen.quality):
+            # of hundreds of columns what is as it should be is in the report
+            if found.broken or not found.column:
+                yield {
+                    "check": "quality",
+                    "subject": found.subject,
+                    "method": found.measure,
+                    "value": found.value,
+                }
     if performance := monitor.performance:
         bound = performance.at_least if performance.at_least is not None else performance.at_most
         yield {
@@ -90,6 +102,32 @@ def _measures(monitor: Monitor, seen: Observation) -> Iterator[Mapping[str, Any]
             "value": seen.score,
             "threshold": bound,
         }
+        if seen.estimate:
+            yield {
+                "check": "estimated_performance",
+                "subject": performance.metric,
+                "method": "cbpe",
+                "value": seen.estimate.value,
+                "threshold": bound,
+            }
+        for measured in seen.slices:
+            if measured.score is not None:
+                yield {
+                    "check": "slices",
+                    "subject": f"{performance.metric} of {measured.name}",
+                    "method": performance.metric,
+                    "value": measured.score,
+                    "threshold": performance.slice_at_least or performance.slice_at_most,
+                }
+    for measured in seen.slices if monitor.drift else ():
+        if monitor.drift and measured.drift is not None:
+            yield {
+                "check": "slices",
+                "subject": f"drift of {measured.name}",
+                "method": monitor.drift.method,
+                "value": measured.drift,
+                "threshold": monitor.drift.slice_threshold,
+            }
     for name, value in (seen.kpis or {}).items():
         yield {"check": f"kpi_{name}", "subject": name, "method": "sql", "value": value}
 

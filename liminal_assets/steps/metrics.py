@@ -306,8 +306,15 @@ def default_metrics(task: Task, classes: int) -> tuple[str, ...]:
     return ("accuracy", "balanced_accuracy", "f1", "roc_auc", "log_loss")
 
 
-def measure(metrics: Sequence[Metric], answers: Answers) -> dict[str, float]:
-    """The value of each metric; NaN where the rows don't define it (one class only)."""
+def measure(
+    metrics: Sequence[Metric], answers: Answers, *, weights: Any = None
+) -> dict[str, float]:
+    """The value of each metric; NaN where the rows don't define it (one class only), or weights
+    are given and it knows none.
+
+    Args:
+        weights: how much each row counts; default: all the same.
+    """
     import sklearn
 
     values: dict[str, float] = {}
@@ -320,24 +327,30 @@ def measure(metrics: Sequence[Metric], answers: Answers) -> dict[str, float]:
         warnings.simplefilter("ignore")
         for metric in metrics:
             try:
-                value = _scored(metric.scorer, answers)
+                value = _scored(metric.scorer, answers, weights)
             except (ValueError, AttributeError):
                 # scikit-learn's words for rows of one class, and for no probabilities
+                value = math.nan
+            except TypeError:
+                # its word for a metric without weights
+                if weights is None:
+                    raise
                 value = math.nan
             values[metric.name] = float(value) * metric.sign
     return values
 
 
-def _scored(scorer: str, answers: Answers) -> float:
+def _scored(scorer: str, answers: Answers, weights: Any = None) -> float:
     from sklearn import metrics
 
+    weighing = {} if weights is None else {"sample_weight": weights}
     if scorer in ("neg_log_loss", "neg_brier_score") and answers.probabilities is not None:
         # defined for rows that lack a class, if told which classes there are
         loss = getattr(metrics, {"neg_log_loss": "log_loss"}.get(scorer, "brier_score_loss"))
         probabilities = answers.positive if answers.binary else answers.probabilities
         labels = range(len(answers.classes))
-        return -float(loss(answers.truth, probabilities, labels=list(labels)))
-    return float(metrics.get_scorer(scorer)(answers.estimator, None, answers.truth))
+        return -float(loss(answers.truth, probabilities, labels=list(labels), **weighing))
+    return float(metrics.get_scorer(scorer)(answers.estimator, None, answers.truth, **weighing))
 
 
 def better_by(metric: Metric, candidate: float, other: float) -> float:

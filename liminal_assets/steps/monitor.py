@@ -7,29 +7,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from liminal_assets.errors import StepError
-from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.diagnostics import did_you_mean
 from liminal_assets.language.loading import Project
-from liminal_assets.language.models import Model
-from liminal_assets.language.monitors import Monitor, Performance
+from liminal_assets.language.monitors import ColumnDrift, Drift, Monitor
 from liminal_assets.steps.drift import DriftReport, drift
-from liminal_assets.steps.judgement import Judgement, Observation, is_answer, judge
+from liminal_assets.steps.judgement import Judgement, judge
+from liminal_assets.steps.observation import Observation
+from liminal_assets.steps.performance import Answered, answered
+from liminal_assets.steps.quality import QualityReport, measure_quality
+from liminal_assets.steps.slices import slice_measures
 from liminal_assets.steps.sql import sql_of
-from liminal_assets.steps.windows import WatchedRows, compared_columns, watched_rows
-from liminal_assets.storage.forms import engine_errors, identifier
+from liminal_assets.steps.thresholds import calibrated
+from liminal_assets.steps.windows import (
+    WatchedRows,
+    compared_columns,
+    entity_columns,
+    expected_columns,
+    watched_rows,
+)
+from liminal_assets.storage.forms import engine_errors
 from liminal_assets.storage.sessions import session
-from liminal_assets.storage.tables import Table
 
 if TYPE_CHECKING:
-    import duckdb
-    import pandas as pd
-    import pyarrow as pa
+    from liminal_assets.steps.calibration import Calibration
+    from liminal_assets.steps.estimation import Estimate
 
 __all__ = ["Watched", "monitor", "observe", "watch"]
 
@@ -77,10 +84,10 @@ def observe(project: Project, block: Monitor, watched: WatchedRows) -> Observati
     Raises:
         StepError: a column or metric isn't there, or a query fails, with its place in the YAML.
     """
-    distances, why_not = _drift(project, block, watched)
-    labelled, score = (None, None)
-    if block.performance:
-        labelled, score = _performance(project, block, block.performance, watched)
+    distances, why_not, calibration = _drift(project, block, watched)
+    answers = answered(project, block, block.performance, watched) if block.performance else None
+    labelled, score = _realised(block, answers)
+    estimate, no_estimate = _estimated(block, answers)
     return Observation(
         watched.window,
         rows=watched.rows.rows,
@@ -94,16 +101,57 @@ def observe(project: Project, block: Monitor, watched: WatchedRows) -> Observati
         kpis={
             kpi.kpi: _kpi(project, block, index, watched) for index, kpi in enumerate(block.kpis)
         },
+        quality=_quality(project, block, watched),
+        estimate=estimate,
+        no_estimate=no_estimate,
+        slices=slice_measures(project, block, watched, answers),
+        calibration=calibration,
+    )
+
+
+def _realised(block: Monitor, answers: Answered | None) -> tuple[int | None, float | None]:
+    """The number of rows whose truth is known, and the metric over them."""
+    if block.labels is None:
+        return None, None
+    return answers.score() if answers else (0, None)
+
+
+def _estimated(block: Monitor, answers: Answered | None) -> tuple[Estimate | None, str]:
+    if not (block.performance and block.performance.estimate):
+        return None, ""
+    return answers.estimate() if answers else (None, "the window has no rows")
+
+
+def _quality(project: Project, block: Monitor, watched: WatchedRows) -> QualityReport | None:
+    if block.quality is None:
+        return None
+    columns, codes = expected_columns(project, block, watched)
+    for name in block.quality.columns:
+        if name not in columns:
+            raise StepError(
+                f"there is no column {name!r} to look at",
+                location=project.locate(block, "quality", "columns", name, key=True),
+                hint=did_you_mean(name, columns),
+            )
+    return measure_quality(
+        watched.rows,
+        watched.reference,
+        columns,
+        entity=entity_columns(project, block),
+        categorical=codes,
+        usual_rows=watched.usual_rows,
+        repeats=watched.served,
+        others=watched.others,
     )
 
 
 def _drift(
     project: Project, block: Monitor, watched: WatchedRows
-) -> tuple[DriftReport | None, str]:
+) -> tuple[DriftReport | None, str, Calibration | None]:
     if block.drift is None:
-        return None, ""
+        return None, "", None
     if watched.reference is None:
-        return None, watched.reference_name or "there is nothing to compare with"
+        return None, watched.reference_name or "there is nothing to compare with", None
     columns, codes = compared_columns(project, block, watched)
     for name in block.drift.columns:
         if name not in columns:
@@ -113,13 +161,15 @@ def _drift(
                 hint=did_you_mean(name, columns),
             )
     try:
+        calibration = calibrated(project, block, watched, columns, codes)
+        found = calibration.thresholds if calibration else {}
         report = drift(
             watched.reference,
             watched.rows,
             method=block.drift.method,
             threshold=block.drift.threshold,
             bins=block.drift.bins,
-            columns=block.drift.columns,
+            columns=_with_thresholds(block.drift, found),
             only=columns,
             categorical=codes,
         )
@@ -128,128 +178,16 @@ def _drift(
     reason = "" if report.rows and report.reference_rows else "the window has no rows"
     if not report.reference_rows:
         reason = "the reference has no rows"
-    return report, reason
+    return report, reason, calibration
 
 
-def _performance(
-    project: Project, block: Monitor, spec: Performance, watched: WatchedRows
-) -> tuple[int, float | None]:
-    """The number of rows whose truth is known, and the metric over them."""
-    if watched.labels is None:
-        return 0, None
-    at = project.locate(block, "performance", "labels")
-    _need(project, block, [*spec.labels.key], watched.rows, "key", "the scores")
-    _need(project, block, spec.labels.key, watched.labels, "key", spec.labels.from_)
-    _need(project, block, [spec.labels.column], watched.labels, "column", spec.labels.from_)
-    remote = watched.labels.filesystem or watched.rows.filesystem
-    with (
-        session(private=remote is not None) as connection,
-        engine_errors(f"join the labels of {spec.labels.from_}", location=at),
-    ):
-        rows = _with_truth(spec, watched.rows, watched.labels, connection)
-    if not rows.num_rows:
-        return 0, None
-    return rows.num_rows, _score(project, block, spec, rows, watched.reference)
-
-
-def _need(
-    project: Project, block: Monitor, columns: Sequence[str], rows: Table, key: str, where: str
-) -> None:
-    there = rows.schema.names
-    for column in columns:
-        if column not in there:
-            raise StepError(
-                f"there is no column {column!r} in {where}",
-                location=project.locate(block, "performance", "labels", key),
-                hint=did_you_mean(column, there),
-            )
-
-
-def _with_truth(
-    spec: Performance, rows: Table, truths: Table, connection: duckdb.DuckDBPyConnection
-) -> pa.Table:
-    """The answers whose truth is known, and the truth; of several truths of a key the last."""
-    scores = rows.relation(connection).create_view("scores")
-    truths.relation(connection).create_view("labels")
-    keys = ", ".join(map(identifier, spec.labels.key))
-    truth = identifier(spec.labels.column)
-    answers = ", ".join(identifier(column) for column in scores.columns if is_answer(column))
-    same = " AND ".join(f"s.{identifier(k)} = l.{identifier(k)}" for k in spec.labels.key)
-    kind = dict(zip(scores.columns, map(str, scores.types), strict=True))["prediction"]
-    query = f"""
-        SELECT {answers}, CAST(l.truth AS {kind}) AS truth
-        FROM scores s JOIN (
-            SELECT {keys}, last({truth}) AS truth FROM labels WHERE {truth} IS NOT NULL GROUP BY ALL
-        ) l ON {same} WHERE s.prediction IS NOT NULL"""
-    return connection.sql(query).to_arrow_table()
-
-
-def _score(
-    project: Project,
-    block: Monitor,
-    spec: Performance,
-    rows: pa.Table,
-    reference: Table | None,
-) -> float:
-    from liminal_assets.steps.metrics import Answers, UnknownMetricError, measure, metric_of
-
-    frame = rows.to_pandas()
-    try:
-        regression = metric_of(spec.metric, "regression")
-    except UnknownMetricError:
-        regression = None
-    if regression is not None:
-        answers = Answers.of(frame["truth"], frame["prediction"])
-        return float(measure([regression], answers)[spec.metric])
-    classes = _classes(frame, _known_labels(project, block, reference))
-    answers = Answers.of(
-        frame["truth"],
-        frame["prediction"],
-        classes=classes,
-        probabilities=_probabilities(frame, classes),
-    )
-    try:
-        metric = metric_of(spec.metric, "classification", classes=len(answers.classes))
-    except UnknownMetricError as error:
-        at = project.locate(block, "performance", "metric")
-        raise StepError(error.message, location=at, hint=error.hint) from None
-    return float(measure([metric], answers)[spec.metric])
-
-
-def _known_labels(project: Project, block: Monitor, reference: Table | None) -> list[Any]:
-    """The classes that the model learned, as far as its training rows tell."""
-    deployment = project.blocks.get(block.deployment)
-    model = project.blocks.get(deployment.model) if isinstance(deployment, Deployment) else None
-    target = model.target if isinstance(model, Model) else "prediction"
-    if reference is None or target not in reference.schema.names:
-        return []
-    name = identifier(target)
-    found = reference.relation().filter(f"{name} IS NOT NULL").project(name).distinct()
-    return [value for (value,) in found.fetchall()]
-
-
-def _classes(frame: pd.DataFrame, known: Sequence[Any]) -> list[Any]:
-    """The model's classes in the order of its probabilities, the positive one last of two."""
-    labels = {*known, *frame["prediction"].tolist()}
-    if "probability" in frame and len(labels) < 2:
-        labels |= set(frame["truth"].tolist())
-    prefix = "probability_"
-    named = [name.removeprefix(prefix) for name in frame.columns if name.startswith(prefix)]
-    if named:
-        by_name = {str(label): label for label in {*labels, *frame["truth"].tolist()}}
-        return [by_name.get(name, name) for name in named]
-    return sorted(labels)
-
-
-def _probabilities(frame: pd.DataFrame, classes: Sequence[Any]) -> Any:
-    """Rows × classes; None for a model without probabilities."""
-    import numpy as np
-
-    if "probability" in frame:
-        positive = frame["probability"].to_numpy(float)
-        return np.column_stack([1 - positive, positive]) if len(classes) == 2 else None
-    names = [name for name in frame.columns if name.startswith("probability_")]
-    return frame[names].to_numpy(float) if names else None
+def _with_thresholds(spec: Drift, found: Mapping[str, float]) -> Mapping[str, ColumnDrift]:
+    """The settings of columns, where calibration found a threshold with that."""
+    own = dict(spec.columns)
+    for name, threshold in found.items():
+        settings = own.get(name, ColumnDrift())
+        own[name] = settings.model_copy(update={"threshold": threshold})
+    return own
 
 
 def _kpi(project: Project, block: Monitor, index: int, watched: WatchedRows) -> float | None:

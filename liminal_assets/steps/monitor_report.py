@@ -16,7 +16,8 @@ from liminal_assets.language.loading import Project
 from liminal_assets.language.monitors import Monitor
 from liminal_assets.steps.charts import bars, lines
 from liminal_assets.steps.drift import ColumnDistance
-from liminal_assets.steps.judgement import Judgement, Observation
+from liminal_assets.steps.judgement import Judgement
+from liminal_assets.steps.observation import Observation
 from liminal_assets.storage.forms import engine_errors
 from liminal_assets.storage.tables import TableStore
 

@@ -5,27 +5,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
+from statistics import median
 from typing import Any
 
 from liminal_assets.errors import StepError
+from liminal_assets.language.alarm_rates import DEFAULT_WINDOW
+from liminal_assets.language.datasets import Dataset
 from liminal_assets.language.deployments import Deployment
+from liminal_assets.language.features import Feature
 from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Model
 from liminal_assets.language.monitors import Monitor
 from liminal_assets.language.partitions import moments_of, partitions_of
 from liminal_assets.steps.identity import identifying_columns
-from liminal_assets.steps.judgement import Window, is_answer
+from liminal_assets.steps.observation import Window, is_answer
 from liminal_assets.storage.forms import engine_errors, literal
 from liminal_assets.storage.journal import Journal
 from liminal_assets.storage.predictions import PredictionLog
 from liminal_assets.storage.tables import Table, TableStore
 
-__all__ = ["DEFAULT_WINDOW", "WatchedRows", "compared_columns", "given_rows", "watched_rows"]
+__all__ = [
+    "DEFAULT_WINDOW",
+    "WatchedRows",
+    "compared_columns",
+    "entity_columns",
+    "expected_columns",
+    "given_rows",
+    "moment_column",
+    "watched_rows",
+]
 
 VERSION = "model_version"
 _KEPT_BY_US = {VERSION, "scored_at", "requested_at", "prediction_id", "sample_rate", "sent"}
 _MONDAY = datetime(1970, 1, 5, tzinfo=timezone.utc)
-DEFAULT_WINDOW = timedelta(days=7)
+_USUAL = 12
+"""Earlier windows that tell how many rows are usual."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,9 @@ class WatchedRows:
         reference: the rows to compare with; None where there are none.
         reference_name: what they are, in words; without them, why.
         labels: the table with the truth; None before it has any rows.
+        training: the rows that the version was evaluated on, with the truth; None without any.
+        usual_rows: the median number of rows of up to 12 windows before; None before the first.
+        served: whether they are a server's, where the same may be asked again.
     """
 
     window: Window
@@ -47,6 +64,9 @@ class WatchedRows:
     reference: Table | None = None
     reference_name: str = ""
     labels: Table | None = None
+    training: Table | None = None
+    usual_rows: float | None = None
+    served: bool = False
 
 
 def watched_rows(
@@ -78,7 +98,15 @@ def watched_rows(
         window = served_window(monitor, now)
         found = _in_memory(PredictionLog(project, deployment.name).read(window.since, window.until))
     rows, version, others = of_one_version(found, _champion(project, deployment.model))
-    watched = WatchedRows(window, rows, version, others, labels=_labels(project, monitor))
+    watched = WatchedRows(
+        window,
+        rows,
+        version,
+        others,
+        labels=_labels(project, monitor),
+        usual_rows=_usual_rows(project, monitor, deployment, window),
+        served=deployment.batch is None,
+    )
     return _with_reference(project, monitor, deployment, watched)
 
 
@@ -91,15 +119,43 @@ def given_rows(
     if partition is None:
         window = _refresh_window(table, datetime.now(timezone.utc))
     mine, version, others = of_one_version(table, None)
+    known = None if reference is None else Table.from_rows(reference, "reference")
     return WatchedRows(
         window,
         mine,
         version,
         others,
-        reference=None if reference is None else Table.from_rows(reference, "reference"),
+        reference=known,
         reference_name="the reference rows",
         labels=None if labels is None else Table.from_rows(labels, "labels"),
+        training=known,
     )
+
+
+def _usual_rows(
+    project: Project, monitor: Monitor, deployment: Deployment, window: Window
+) -> float | None:
+    """The median number of rows of the windows before, whoever made them.
+
+    It comes from the rows themselves, so that a replay knows what a live run knew.
+    """
+    if monitor.quality is None:
+        return None
+    if deployment.batch:
+        if window.partition is None:
+            return None
+        store = TableStore(project)
+        keys = [key for key in store.partitions(deployment.name) if key < window.partition]
+        counts = [store.read(deployment.name, [key]).rows for key in keys[-_USUAL:]]
+        return float(median(counts)) if counts else None
+    length = monitor.window or DEFAULT_WINDOW
+    since = (window.since or datetime.now(timezone.utc)) - _USUAL * length
+    log = PredictionLog(project, deployment.name).read(since, window.since).relation()
+    place = f"floor((epoch(requested_at) - {since.timestamp()}) / {length.total_seconds()})"
+    with engine_errors("count the rows of earlier windows"):
+        found = dict(log.aggregate(f"({place})::INTEGER AS place, count(*)", "place").fetchall())
+    # windows before the first request aren't empty, they aren't there
+    return float(median(found.get(at, 0) for at in range(min(found), _USUAL))) if found else None
 
 
 def _partition_window(project: Project, deployment: Deployment, key: str | None) -> Window:
@@ -178,9 +234,9 @@ def _champion(project: Project, model: str) -> str | None:
 
 
 def _labels(project: Project, monitor: Monitor) -> Table | None:
-    if monitor.performance is None:
+    if monitor.labels is None:
         return None
-    store, name = TableStore(project), monitor.performance.labels.from_
+    store, name = TableStore(project), monitor.labels.from_
     return store.read(name) if store.exists(name) else None
 
 
@@ -188,24 +244,26 @@ def _with_reference(
     project: Project, monitor: Monitor, deployment: Deployment, watched: WatchedRows
 ) -> WatchedRows:
     # the truth in the reference tells the classes of the model's answers
-    needed = monitor.drift or monitor.performance
-    if not needed:
+    if not (monitor.drift or monitor.performance or monitor.quality):
         return watched
-    if monitor.drift and monitor.drift.reference == "previous":
-        return _with_previous(project, monitor, deployment, watched)
     store, name = TableStore(project), f"{deployment.model}__reference"
     version = watched.model_version or _newest(store.partitions(name))
-    if version is None or version not in store.partitions(name):
-        if not monitor.drift:
-            return watched
-        raise StepError(
-            f"there are no training rows of version {version or '?'} of {deployment.model} "
-            "to compare with",
-            location=project.locate(monitor, "drift", key=True),
-            hint=f"train {deployment.model}, or compare with 'reference: previous'",
-        )
-    found = store.read(name, [version])
-    return replace(watched, reference=found, reference_name=f"the training rows of v{version}")
+    known = version is not None and version in store.partitions(name)
+    training = store.read(name, [version]) if known and version else None
+    watched = replace(watched, training=training)
+    if monitor.drift and monitor.drift.reference == "previous":
+        return _with_previous(project, monitor, deployment, watched)
+    if training is not None:
+        said = f"the training rows of v{version}"
+        return replace(watched, reference=training, reference_name=said)
+    if not monitor.drift:
+        return watched
+    raise StepError(
+        f"there are no training rows of version {version or '?'} of {deployment.model} "
+        "to compare with",
+        location=project.locate(monitor, "drift", key=True),
+        hint=f"train {deployment.model}, or compare with 'reference: previous'",
+    )
 
 
 def _newest(versions: Sequence[str]) -> str | None:
@@ -241,18 +299,51 @@ def compared_columns(
     """
     if watched.reference is None:
         return [], []
+    columns, codes = expected_columns(project, monitor, watched)
+    there = set(watched.rows.schema.names)
+    columns = [column for column in columns if column in there]
+    return columns, [code for code in codes if code in columns]
+
+
+def expected_columns(
+    project: Project, monitor: Monitor, watched: WatchedRows
+) -> tuple[list[str], list[str]]:
+    """The columns that the rows should have, and those of them that hold codes: inputs that the
+    model names and what the rows share with the reference, the answers last."""
+    model = _model(project, monitor)
+    hidden, codes, named = set(_KEPT_BY_US), list[str](), set[str]()
     deployment = project.blocks.get(monitor.deployment)
-    model = project.blocks.get(deployment.model) if isinstance(deployment, Deployment) else None
-    hidden, codes = set(_KEPT_BY_US), list[str]()
     serve = deployment.serve if isinstance(deployment, Deployment) else None
     if serve and serve.log_predictions:
         hidden |= serve.log_predictions.mask.keys()
-    if isinstance(model, Model):
+    if model is not None:
         features = project.blocks.get(model.features)
         hidden |= {model.target, *(identifying_columns(features) if features else ())}
         hidden |= set(model.columns.drop)
         codes = list(model.columns.categorical)
+        named = {*codes, *model.columns.numeric, *model.columns.passthrough}
     there = set(watched.rows.schema.names)
-    columns = [c for c in watched.reference.schema.names if c in there and c not in hidden]
+    known = watched.reference.schema.names if watched.reference else watched.rows.schema.names
+    columns = [c for c in known if (c in there or c in named) and c not in hidden]
     # the answers last, so that equal distances name an input first
     return sorted(columns, key=is_answer), [code for code in codes if code in columns]
+
+
+def entity_columns(project: Project, monitor: Monitor) -> tuple[str, ...]:
+    """The columns that name what a row is about; none where the project doesn't say."""
+    model = _model(project, monitor)
+    feature = project.blocks.get(model.features) if model else None
+    return feature.entity if isinstance(feature, Feature) else ()
+
+
+def moment_column(project: Project, monitor: Monitor) -> str | None:
+    """The column that says when a row was; None where the project doesn't say."""
+    model = _model(project, monitor)
+    feature = project.blocks.get(model.features) if model else None
+    return feature.timestamp if isinstance(feature, Feature | Dataset) else None
+
+
+def _model(project: Project, monitor: Monitor) -> Model | None:
+    deployment = project.blocks.get(monitor.deployment)
+    model = project.blocks.get(deployment.model) if isinstance(deployment, Deployment) else None
+    return model if isinstance(model, Model) else None
