@@ -255,7 +255,7 @@ def _described(
 
 def _plots(block: Monitor, seen: Observation, past: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     from liminal_assets.steps.charts import bars, lines
-    from liminal_assets.steps.monitor_report import trends, worst_columns
+    from liminal_assets.steps.trends import trends, worst_columns
 
     plots: dict[str, Any] = {}
     for place, column in enumerate(worst_columns(seen, _PLOTS), 1):

@@ -151,8 +151,8 @@ def _masked(project: Project) -> Iterator[Diagnostic]:
         if monitor.drift:
             watched = (c for c, how in monitor.drift.columns.items() if not how.ignore)
             named += [(column, ("drift", "columns", column)) for column in watched]
-        if monitor.performance:
-            keys = monitor.performance.labels.key
+        if monitor.labels:
+            keys = monitor.labels.key
             named += [(column, ("performance", "labels", "key")) for column in keys]
         for column, path in named:
             if column in logged.mask:
