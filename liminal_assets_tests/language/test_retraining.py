@@ -131,7 +131,7 @@ def test_what_needs_the_truth_says_so(tmp_path: Path, key: str) -> None:
     before, _, rest = WATCH.partition("    performance:")
     watch = before + rest[rest.index("    kpis:") :]
     _, message = mistake(tmp_path, f"retrain: {{model: returned, {key}}}", watch)
-    assert message.endswith("needs 'performance'")
+    assert message.endswith("needs 'performance' with 'labels'")
 
 
 @pytest.mark.parametrize(
