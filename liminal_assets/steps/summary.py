@@ -73,8 +73,7 @@ def _broken(check: str, causes: list[Cause], seen: Observation) -> str:
     name = _WORDS.get(check, f"the KPI {check.removeprefix('kpi_')}")
     if check in ("drift", "prediction_drift") and seen.drift:
         shown = ", ".join(
-            f"{c.subject} ({_times(c, seen):.1f} × its threshold)"
-            for c in causes[:_NAMED]
+            f"{c.subject} ({_times(c, seen):.1f} × its threshold)" for c in causes[:_NAMED]
         )
         count = "1 column is" if len(causes) == 1 else f"{len(causes)} columns are"
         compared = len(seen.drift.compared)
