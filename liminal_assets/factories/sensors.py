@@ -206,15 +206,19 @@ def _remembered(
 
 def _take_back(project: Project, block: Monitor, model: str, decided: TakingBack) -> None:
     """Moves the champion to the version before; the model's journal keeps why."""
+    from liminal_assets.steps.deploy import bring_along
     from liminal_assets.storage.registry import ModelRegistry
 
-    ModelRegistry(project).rollback(
+    registry = ModelRegistry(project)
+    before = registry.champion(model)
+    version = registry.rollback(
         model,
         decided.to,
         decided.reason,
         {**decided.evidence, "monitor": block.name},
         f"sensor of {block.name}",
     )
+    bring_along(project, version, before)
 
 
 def _note(project: Project, block: Monitor, model: str, retraining: Retraining) -> None:

@@ -69,8 +69,6 @@ class Kubernetes(PodTarget):
 
     target_cpu: Annotated[int, Field(ge=1, le=100)] = 70
     """The share of the requested CPU, in percent, that autoscaling aims at."""
-    drain: Duration = timedelta(seconds=5)
-    """How long a pod that is to end still takes requests, until no proxy sends it any."""
 
 
 class KServe(PodTarget):

@@ -29,6 +29,7 @@ from liminal_assets.execution.targets.cluster import (
 from liminal_assets.execution.targets.pods import PREFIX, Server, server_name
 from liminal_assets.execution.targets.releases import (
     certificate_summary,
+    local_files,
     packed_release,
     publish,
     server_config,
@@ -57,6 +58,7 @@ class KServeTarget(Target):
 
     def check(self, project: Project, deployment: Deployment) -> Iterable[Diagnostic]:
         yield from super().check(project, deployment)
+        yield from local_files(project, deployment)
         rollout = deployment.rollout
         if rollout.strategy == "canary" and rollout.rollback_on:
             yield Diagnostic(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from liminal_assets.errors import StepError
@@ -24,11 +25,13 @@ from liminal_assets.execution.targets.cluster import (
 from liminal_assets.execution.targets.pods import PORT, PREFIX, USER, Server, server_name
 from liminal_assets.execution.targets.releases import (
     certificate_summary,
+    local_files,
     packed_release,
     publish,
     server_config,
 )
 from liminal_assets.language.deployments import Deployment
+from liminal_assets.language.diagnostics import Diagnostic
 from liminal_assets.language.loading import Project
 from liminal_assets.language.targets import Kubernetes
 from liminal_assets.steps.deploy import Deployed, Target, TargetStatus
@@ -37,6 +40,8 @@ from liminal_assets.storage.registry import ModelVersion
 
 __all__ = ["KubernetesTarget"]
 
+_DRAIN = 5.0
+"""Seconds that a pod which is to end still takes requests, until no proxy sends it any."""
 _KINDS = {
     "HorizontalPodAutoscaler": "autoscaling/v2",
     "PodDisruptionBudget": "policy/v1",
@@ -48,6 +53,10 @@ _KINDS = {
 
 class KubernetesTarget(Target):
     """Pods of the model server behind a Service of the cluster."""
+
+    def check(self, project: Project, deployment: Deployment) -> Iterable[Diagnostic]:
+        yield from super().check(project, deployment)
+        yield from local_files(project, deployment)
 
     def deploy(self, project: Project, deployment: Deployment, version: ModelVersion) -> Deployed:
         spec = _spec(deployment)
@@ -171,7 +180,7 @@ def _autoscaler(server: Server, spec: Kubernetes) -> Manifest:
 
 def _pod(server: Server, spec: Kubernetes) -> Manifest:
     ready, alive = ({"httpGet": {"path": path, "port": "http"}} for path in ("/readyz", "/healthz"))
-    drain = spec.drain.total_seconds()
+    drain = server.config.drain_wait or _DRAIN
     wait = ["python", "-c", f"import time; time.sleep({drain:g})"]
     pod = server.pod(
         "server",
@@ -206,7 +215,7 @@ def _pod(server: Server, spec: Kubernetes) -> Manifest:
     return {
         **pod,
         "automountServiceAccountToken": spec.service_account is not None,
-        "terminationGracePeriodSeconds": int(drain + server.config.drain_seconds) + 10,
+        "terminationGracePeriodSeconds": math.ceil(drain + server.config.drain_seconds) + 15,
         "topologySpreadConstraints": spread,
         "securityContext": {"runAsNonRoot": True, "fsGroup": USER},
     }

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from liminal_assets.apache.images.dockerfiles import USER
 from liminal_assets.execution.manifests import Manifest, resource_name
 from liminal_assets.language.deployments import Deployment, Serve
@@ -119,7 +121,8 @@ class Server:
     def secret(self) -> Manifest:
         """What the server is told, keys of its users among it. It never changes: a version that
         is told something else has a secret of its own."""
-        said = self.config.to_json()
+        # before a pod's end the cluster waits already
+        said = msgspec.structs.replace(self.config, drain_wait=0.0).to_json()
         name = f"{self.name}-{hashlib.sha256(said).hexdigest()[:8]}"
         return {
             "apiVersion": "v1",

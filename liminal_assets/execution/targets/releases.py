@@ -10,18 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from liminal_assets.errors import StepError
 from liminal_assets.language.deployments import Deployment, Serve
-from liminal_assets.language.diagnostics import Location
+from liminal_assets.language.diagnostics import Diagnostic, Location
 from liminal_assets.language.loading import Project
 from liminal_assets.language.targets import RemoteTarget
 from liminal_assets.serving.archive import pack
-from liminal_assets.serving.config import Limits, WorkerConfig
+from liminal_assets.serving.config import WorkerConfig
+from liminal_assets.serving.protection import protected
 from liminal_assets.serving.release import Release
 from liminal_assets.serving.releases import prepare_release
 from liminal_assets.storage.registry import ModelVersion
 
-__all__ = ["Packed", "certificate_summary", "packed_release", "publish", "server_config"]
+__all__ = [
+    "Packed",
+    "certificate_summary",
+    "local_files",
+    "packed_release",
+    "publish",
+    "server_config",
+]
 
 
 @dataclass(frozen=True)
@@ -45,10 +55,33 @@ class Packed:
 
 
 def server_config(project: Project, deployment: Deployment) -> WorkerConfig:
-    """What a server elsewhere is told; where its folder is, it knows itself."""
+    """What a server elsewhere is told; where its folder is, it knows itself.
+
+    Raises:
+        StepError: a secret isn't there.
+    """
+    return protected(WorkerConfig(deployment.name, root="", log=False), project, deployment)
+
+
+def local_files(project: Project, deployment: Deployment) -> Iterator[Diagnostic]:
+    """What a server elsewhere can't have: files of this machine."""
     serve = deployment.serve or Serve()
-    limits = Limits(max_rows=serve.max_rows, max_body_mb=serve.max_body_mb)
-    return WorkerConfig(deployment.name, root="", limits=limits, log=False)
+    files = {
+        ("tls",): (serve.tls, "the cluster's or cloud's own proxy speaks HTTPS"),
+        ("auth", "api_key_file"): (
+            serve.auth and serve.auth.api_key_file,
+            "'api_keys' go along in a secret",
+        ),
+        ("access_log", "file"): (
+            serve.access_log and serve.access_log.file,
+            "without it the log is standard output",
+        ),
+    }
+    for path, (said, hint) in files.items():
+        if said:
+            message = f"a server at {serve.target!r} doesn't have the files of this machine"
+            at = project.locate(deployment, "serve", *path, key=True)
+            yield Diagnostic(at, "invalid-value", message, hint)
 
 
 @contextmanager
@@ -61,9 +94,11 @@ def packed_release(
         StepError: the version can't be released.
     """
     release = prepare_release(project, deployment, version)
+    # what lies in a store is for many to read
+    public = msgspec.structs.replace(config, auth=None, telemetry=None)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "release.tar.gz"
-        yield Packed(release, path, pack(release.folder, config.to_json(), path))
+        yield Packed(release, path, pack(release.folder, public.to_json(), path))
 
 
 def publish(project: Project, deployment: Deployment, spec: RemoteTarget, packed: Packed) -> str:

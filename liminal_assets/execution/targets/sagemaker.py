@@ -14,6 +14,7 @@ from liminal_assets.execution.targets.pods import PREFIX, server_name
 from liminal_assets.execution.targets.releases import (
     Packed,
     certificate_summary,
+    local_files,
     packed_release,
     server_config,
 )
@@ -48,6 +49,7 @@ class SageMakerTarget(Target):
 
     def check(self, project: Project, deployment: Deployment) -> Iterable[Diagnostic]:
         yield from super().check(project, deployment)
+        yield from local_files(project, deployment)
         if deployment.rollout.strategy == "canary":
             for path, message, hint in _unshiftable(deployment.rollout, _spec(deployment)):
                 at = project.locate(deployment, "rollout", *path)

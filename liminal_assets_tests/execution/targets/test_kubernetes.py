@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from collections.abc import Callable
 from copy import deepcopy
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 import liminal_assets as la
-from liminal_assets.steps.deploy import deploy, target_of
+from liminal_assets.steps.deploy import deploy, target_mistakes, target_of
 from liminal_assets.storage.journal import Journal
 from liminal_assets_tests.stored_resources import Store
 
@@ -192,6 +193,34 @@ def test_secrets_of_older_versions_go(at_target: AtTarget, ready: Store) -> None
     for rows in (10, 20, 30):
         deploy(*at_target("kubernetes", ("port: 0,", f"port: 0, max_rows: {rows},")))
     assert [kind for kind, _ in ready.stored].count("secrets") == 2
+
+
+def test_keys_go_along_in_the_secret_and_nowhere_else(
+    at_target: AtTarget, ready: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNING_KEY", "a-secret-of-more-than-thirty-two-letters")
+    auth = "auth: {jwt: {algorithms: [HS256], key: {env: SIGNING_KEY}}}"
+    project, block = at_target(
+        "kubernetes", ("port: 0,", f"port: 0, {auth}, drain: {{wait: 20s}},")
+    )
+    deploy(project, block)
+    said = json.loads(base64.b64decode(ready.resource("secrets")["data"]["serving.json"]))
+    assert said["auth"]["jwt"]["key"] == "a-secret-of-more-than-thirty-two-letters"
+    assert said["drain_wait"] == 0
+    deployment = ready.resource("deployments")
+    assert "more-than-thirty-two" not in json.dumps(deployment)
+    pod = deployment["spec"]["template"]["spec"]
+    assert "sleep(20)" in pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][2]
+    assert pod["terminationGracePeriodSeconds"] > 20 + 30
+    archive = Path(pod["containers"][0]["args"][1])
+    assert b"more-than-thirty-two" not in gzip.decompress(archive.read_bytes())
+
+
+def test_files_of_this_machine_are_told_at_their_line(at_target: AtTarget) -> None:
+    project, _ = at_target("kubernetes", ("port: 0,", "port: 0, tls: {cert: server.pem},"))
+    (mistake,) = target_mistakes(project)
+    assert "doesn't have the files of this machine" in mistake.message
+    assert mistake.location.line == 20
 
 
 @pytest.mark.parametrize(
