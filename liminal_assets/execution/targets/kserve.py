@@ -28,7 +28,6 @@ from liminal_assets.execution.targets.cluster import (
 )
 from liminal_assets.execution.targets.pods import PREFIX, Server, server_name
 from liminal_assets.execution.targets.releases import (
-    certificate_summary,
     local_files,
     packed_release,
     publish,
@@ -60,7 +59,7 @@ class KServeTarget(Target):
         yield from super().check(project, deployment)
         yield from local_files(project, deployment)
         rollout = deployment.rollout
-        if rollout.strategy == "canary" and rollout.rollback_on:
+        if rollout.strategy == "canary" and "rollback_on" in rollout.model_fields_set:
             yield Diagnostic(
                 project.locate(deployment, "rollout", "rollback_on", key=True),
                 "unsupported-rollout",
@@ -105,7 +104,7 @@ class KServeTarget(Target):
                 "revision": component.get("latestReadyRevision"),
                 "release": url,
                 "release_sha256": sha256,
-                "certificate": certificate_summary(release),
+                "certificate": release.certificate,
                 **evidence,
             },
         )

@@ -24,7 +24,6 @@ from liminal_assets.execution.targets.cluster import (
 )
 from liminal_assets.execution.targets.pods import PORT, PREFIX, USER, Server, server_name
 from liminal_assets.execution.targets.releases import (
-    certificate_summary,
     local_files,
     packed_release,
     publish,
@@ -90,7 +89,7 @@ class KubernetesTarget(Target):
                 "ready_replicas": found["status"].get("readyReplicas", 0),
                 "release": url,
                 "release_sha256": server.sha256,
-                "certificate": certificate_summary(release),
+                "certificate": release.certificate,
                 **evidence,
             },
         )

@@ -26,7 +26,6 @@ from liminal_assets.storage.registry import ModelVersion
 
 __all__ = [
     "Packed",
-    "certificate_summary",
     "local_files",
     "packed_release",
     "publish",
@@ -151,10 +150,3 @@ def _store_errors(store: str, at: Location) -> Iterator[None]:
         raise StepError(
             f"the release store {store} can't be written: {error}", location=at, transient=True
         ) from error
-
-
-def certificate_summary(release: Release) -> Mapping[str, Any]:
-    """What of a release's parity certificate goes with the evidence: its plain values."""
-    plain = (str, int, float, bool)
-    said = {key: value for key, value in release.certificate.items() if isinstance(value, plain)}
-    return {"form": release.form, **said}

@@ -13,7 +13,6 @@ from liminal_assets.errors import StepError
 from liminal_assets.execution.targets.pods import PREFIX, server_name
 from liminal_assets.execution.targets.releases import (
     Packed,
-    certificate_summary,
     local_files,
     packed_release,
     server_config,
@@ -89,7 +88,7 @@ class SageMakerTarget(Target):
                 "configuration": wanted.configuration,
                 "release": url,
                 "release_sha256": sha256,
-                "certificate": certificate_summary(release),
+                "certificate": release.certificate,
                 **evidence,
             },
         )
@@ -230,7 +229,7 @@ def _unshiftable(
         )
     if rollout.wait is None or rollout.wait.total_seconds() > _LONGEST_WAIT:
         yield ("wait",), "SageMaker waits up to an hour after a step", "wait: 10m"
-    if rollout.rollback_on and not spec.alarms:
+    if "rollback_on" in rollout.model_fields_set and not spec.alarms:
         yield (
             ("rollback_on",),
             "SageMaker rolls back by CloudWatch's alarms",
