@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -49,6 +50,13 @@ class Done:
 
 
 Liminal = Callable[..., Done]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster asks a PostgreSQL that is away again at once, instead of waiting for ten seconds."""
+    without_wait = SimpleNamespace(sleep=lambda seconds: None)
+    monkeypatch.setattr("dagster_postgres.utils.time", without_wait)
 
 
 @pytest.fixture

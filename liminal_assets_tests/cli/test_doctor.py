@@ -73,7 +73,7 @@ def test_it_works_without_a_project(
 
 
 def test_a_database_of_state_that_is_away_is_code_1(
-    liminal: Liminal, shop: Path, monkeypatch: pytest.MonkeyPatch
+    liminal: Liminal, shop: Path, monkeypatch: pytest.MonkeyPatch, impatient: None
 ) -> None:
     monkeypatch.setenv("LIMINAL_POSTGRES_URL", "postgresql://nobody@127.0.0.1:9/none")
     done = liminal("doctor")

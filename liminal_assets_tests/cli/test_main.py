@@ -109,7 +109,7 @@ def test_a_reader_that_goes_away_is_no_error(shop: Path) -> None:
 
 
 def test_a_database_of_state_that_is_away_is_one_message(
-    liminal: Liminal, shop: Path, monkeypatch: pytest.MonkeyPatch
+    liminal: Liminal, shop: Path, monkeypatch: pytest.MonkeyPatch, impatient: None
 ) -> None:
     monkeypatch.setenv("LIMINAL_POSTGRES_URL", "postgresql://nobody:secret@127.0.0.1:9/none")
     done = liminal("plan")
