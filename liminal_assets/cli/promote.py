@@ -9,6 +9,8 @@ import click
 from liminal_assets.cli.decisions import actor, announce, model_of, reason_option
 from liminal_assets.cli.options import open_project, project_options
 from liminal_assets.errors import StepError
+from liminal_assets.language.deployments import Deployment
+from liminal_assets.language.loading import Project
 
 __all__ = ["command"]
 
@@ -19,12 +21,20 @@ __all__ = ["command"]
 @click.option("--to", "version", metavar="VERSION", help="Default: the newest candidate.")
 @reason_option
 @click.option("--force", is_flag=True, help="Even if the version failed its validation.")
+@click.option("--now", is_flag=True, help="Skip what is left of DEPLOYMENT's rollout.")
 def command(
-    deployment: str, project: Path, env: str | None, version: str | None, reason: str, force: bool
+    deployment: str,
+    project: Path,
+    env: str | None,
+    version: str | None,
+    reason: str,
+    force: bool,
+    now: bool,
 ) -> None:
     """Make a version of DEPLOYMENT's model the champion, at once for every reader.
 
-    The decision, who took it and why are kept in the history.
+    A deployment with a rollout gives it its requests step by step; with --now all of them. The
+    decision, who took it and why are kept in the history.
     """
     checked = open_project(project, env)
     model = model_of(checked, deployment)
@@ -44,3 +54,30 @@ def command(
     announce(
         checked, registry.promote(model, chosen, reason, evidence=evidence, actor=actor()), previous
     )
+    if now:
+        _finish(checked, deployment, chosen.version, reason)
+
+
+def _finish(project: Project, deployment: str, version: int, reason: str) -> None:
+    """Tells the servers of a deployment to skip what is left of a rollout.
+
+    Raises:
+        click.UsageError: it is a model that was named: its deployments have a rollout each.
+    """
+    if not isinstance(project.blocks.get(deployment), Deployment):
+        raise click.UsageError(f"--now needs a deployment, and {deployment} is a model")
+    from liminal_assets.storage.journal import FINISH, Journal
+
+    journal = Journal(project, deployment)
+    with journal.lock():
+        last = journal.last()
+        live = last.champion if last else None
+        if live != version:
+            journal.append(
+                FINISH,
+                version=version,
+                champion=live,
+                previous=live,
+                reason=reason,
+                actor=actor(),
+            )

@@ -40,7 +40,8 @@ def command(
     """Serve the champion of DEPLOYMENT until Ctrl-C.
 
     It starts without a champion too, and takes up whichever version is promoted while it runs.
-    SIGTERM lets requests under way finish and writes the prediction log before it ends.
+    SIGTERM lets requests under way finish and writes the prediction log before it ends; it exits
+    with 1 if some couldn't.
     """
     opened = open_project(project, env)
     block = deployment_of(opened, deployment)
@@ -50,7 +51,8 @@ def command(
         say(f"{block.name} listens at {url}/predict, its documentation is {url}/docs")
         say("Ctrl-C stops it")
 
-    serve(opened, block, host=host, port=port, workers=workers, on_listening=listening)
+    if not serve(opened, block, host=host, port=port, workers=workers, on_listening=listening):
+        raise SystemExit(1)
 
 
 def deployment_of(project: Project, name: str) -> Deployment:

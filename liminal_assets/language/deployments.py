@@ -26,6 +26,7 @@ __all__ = [
     "Batch",
     "BatchTarget",
     "Deployment",
+    "RollbackOn",
     "Rollout",
     "Serve",
     "deployment_targets",
@@ -113,15 +114,77 @@ class Serve(Spec):
         return self
 
 
+Share = Annotated[float, Field(gt=0, le=100)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class RollbackOn(Spec):
+    """What takes a candidate back. Each is judged over at least ``min_requests``, and earlier where
+    so many wouldn't save it any more."""
+
+    error_rate: Fraction | None = None
+    """The largest share of requests that fail: status 5xx, and refusals (4xx) as far as they are
+    clearly more than the stable version's."""
+    p99_ms: Annotated[float, Field(gt=0)] | None = None
+    """Canary: the longest that 99 % of its answers may take, in milliseconds."""
+    disagreement: Fraction | None = None
+    """The largest share of rows to which both versions say something else."""
+
+
 class Rollout(Spec):
-    """How a new champion takes over."""
+    """How a new champion takes over. A rollback waits for nothing."""
 
     strategy: Literal["all_at_once", "canary", "shadow"] = "all_at_once"
-    steps: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (5, 25, 100)
-    """Canary: the shares of traffic, in percent."""
+    """``canary``: the new version answers a growing share of requests; ``shadow``: it answers in
+    the background, and nobody sees it."""
+    steps: tuple[Share, ...] = (5, 25, 100)
+    """Canary: the shares of requests, in percent, each larger than the one before."""
     wait: Duration | None = None
-    """Canary: how long each step lasts."""
-    rollback_on: dict[Literal["error_rate", "p99_ms", "disagreement"], float] = {}
+    """Canary: the shortest time of each step; default: until ``min_requests`` are there."""
+    share: Share = 100
+    """Shadow: the share of requests that the candidate answers too, in percent."""
+    for_: Annotated[Duration | None, Field(alias="for")] = None
+    """Shadow: the shortest time; default: until ``min_requests`` are there."""
+    then: Literal["promote", "wait"] = "promote"
+    """Shadow: at the end the candidate takes over, or waits for ``liminal promote``."""
+    min_requests: Annotated[int, Field(ge=1)] = 100
+    """What the candidate must have answered in a step before the next: requests, and rows where
+    answers are compared."""
+    rollback_on: RollbackOn = RollbackOn()
+    """What takes the candidate back, and the champion's alias with it."""
+    tolerance: Annotated[float, Field(ge=0)] = 0.1
+    """Numbers disagree that differ by more than this part of the stable version's; labels if they
+    aren't the same."""
+    slices: tuple[str, ...] = ()
+    """Columns by whose values answers are compared besides; default: those that the model is
+    evaluated by."""
+    sticky: str | None = None
+    """Canary: the name of a header; requests that say the same there are answered by the same
+    version. Without it each request is drawn by itself."""
+
+    @model_validator(mode="after")
+    def _of_strategy(self) -> Rollout:
+        for strategy, fields in _FIELDS_OF.items():
+            for name in sorted(self.model_fields_set & fields):
+                if self.strategy not in strategy.split():
+                    said = "for" if name == "for_" else name
+                    raise ValueError(
+                        f"'{said}' goes with 'strategy: {strategy.replace(' ', ' or ')}'"
+                    )
+        if list(self.steps) != sorted(set(self.steps)):
+            raise ValueError("'steps' must grow")
+        if not self.steps:
+            raise ValueError("'steps' needs one share at least")
+        if self.strategy == "shadow" and self.rollback_on.p99_ms is not None:
+            raise ValueError("nobody waits for a shadow's answers: 'p99_ms' goes with a canary")
+        return self
+
+
+_FIELDS_OF = {
+    "canary": {"steps", "wait", "sticky"},
+    "shadow": {"share", "for_", "then"},
+    "canary shadow": {"min_requests", "rollback_on", "tolerance", "slices"},
+}
 
 
 class BatchTarget(Spec):

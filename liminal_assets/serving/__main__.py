@@ -1,4 +1,4 @@
-"""``python -m liminal_assets.serving``: a server for the process that starts it.
+"""``python -m liminal_assets.serving``: a server on trial, for the process that starts it.
 
 Reads what to serve as one JSON object from standard input, writes ``{"url": ...}`` to standard
 output once the port is its own, or ``{"error": ..., "hint": ...}``, and ends when its parent does.
@@ -27,19 +27,20 @@ def _main() -> int:
     project = project_from(said["project"])
     deployment = Deployment.model_validate(said["deployment"])
     try:
-        serve(
+        gently = serve(
             project,
             deployment,
             host=said["host"],
             port=said["port"],
             workers=said["workers"],
             log_predictions=said["log_predictions"],
+            trial=True,
             on_listening=lambda url: _say(url=url),
         )
     except StepError as error:
         _say(error=error.message, hint=error.hint)
         return 1
-    return 0
+    return 0 if gently else 1
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from liminal_assets.serving.protocols.inference import InferenceProtocol, Served
 from liminal_assets.serving.protocols.mlflow import MlflowProtocol
 from liminal_assets.serving.protocols.predict import PredictProtocol
 from liminal_assets.serving.protocols.routes import Page, Request, Router, Scoring
+from liminal_assets.serving.shadow import Comparer
 from liminal_assets.serving.spool import Spool
 from liminal_assets.serving.watch import Watch
 from liminal_assets.steps.signature import Signature
@@ -108,6 +109,8 @@ class ServingApp:
         guard: who may ask, how much, and for how long.
         watch: what is counted and written of requests.
         grpc: where gRPC is answered; without it nowhere.
+        sticky: the header of the requests that one version should answer (canary).
+        comparer: asks the other version of a rollout in the background.
     """
 
     def __init__(
@@ -119,6 +122,8 @@ class ServingApp:
         guard: Guard | None = None,
         watch: Watch | None = None,
         grpc: Grpc | None = None,
+        sticky: str | None = None,
+        comparer: Comparer | None = None,
     ) -> None:
         self.guard = guard or Guard()
         self.watch = watch or Watch()
@@ -129,6 +134,8 @@ class ServingApp:
             max_rows=limits.max_rows,
             metrics=self.watch.metrics,
             timeout=limits.timeout_seconds,
+            sticky=sticky,
+            comparer=comparer,
         )
         self.live = live
         self.log = log
@@ -240,7 +247,8 @@ class ServingApp:
             flight.received = time.time()
             guard.received(flight)
             request = Request(scope, body, variables, flight.received)
-            model = self.engine.route()
+            sticky = self.engine.sticky
+            model = self.engine.route(request.header(sticky) if sticky else b"")
             flight.version = model.version
             FLIGHT.set(flight)
             if len(body) <= _INLINE_BYTES and not model.slow and not request.bulk:
@@ -357,6 +365,7 @@ class ServingApp:
             await self.grpc.stop(self.guard.limits.timeout_seconds)
         self.live.stop(timeout=0)
         self.guard.stop()
+        self.engine.comparer.close()
         loop = asyncio.get_running_loop()
         if self._pool is not None:
             # what was given up isn't waited for

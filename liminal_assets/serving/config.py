@@ -14,6 +14,7 @@ from liminal_assets.errors import StepError
 from liminal_assets.serving.access import AccessLogConfig
 from liminal_assets.serving.auth import AuthConfig
 from liminal_assets.serving.folders import ServingFolders
+from liminal_assets.serving.spool import SpoolSettings
 from liminal_assets.serving.telemetry import TelemetryConfig
 
 __all__ = ["Grpc", "Limits", "Tls", "WorkerConfig"]
@@ -73,8 +74,10 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         name: the deployment; its title in the documentation too.
         root: the folder of :class:`~liminal_assets.serving.folders.ServingFolders`.
         limits: what a request may ask for.
-        log: whether answered rows are logged.
+        spool: how answered rows are kept; none: they aren't.
         sticky: the header of the requests that one version should answer (canary).
+        tolerance: the part of the stable version's number by which a candidate's may differ.
+        slices: the columns by whose values answers are compared besides.
         drain_seconds: the longest that requests under way may take after SIGTERM.
         drain_wait: how long the server goes on after SIGTERM while it says that it isn't ready.
         auth: who may ask; none: anyone.
@@ -86,8 +89,10 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     root: str
     limits: Limits = Limits()
-    log: bool = True
+    spool: SpoolSettings | None = None
     sticky: str | None = None
+    tolerance: float = 0.1
+    slices: tuple[str, ...] = ()
     drain_seconds: float = 30.0
     drain_wait: float = 0.0
     auth: AuthConfig | None = None

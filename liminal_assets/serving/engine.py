@@ -7,9 +7,11 @@ signature, and encodes what :meth:`Engine.answer` says.
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 from liminal_assets.serving.errors import RequestError
@@ -20,11 +22,12 @@ from liminal_assets.serving.metrics import Metrics
 from liminal_assets.serving.model import ServedModel
 from liminal_assets.serving.protocols.records import Rows
 from liminal_assets.serving.records import Answered
+from liminal_assets.serving.shadow import Compared, Comparer
 from liminal_assets.serving.spool import Spool
 from liminal_assets.serving.validation import validated
 from liminal_assets.steps.scores import Scores
 
-__all__ = ["Answer", "Engine"]
+__all__ = ["Answer", "Engine", "place_of"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Engine:
         max_rows: the most rows of one request.
         metrics: what counts the answers.
         timeout: the seconds after which nobody waits for an answer any more.
+        sticky: the header of the requests that one version should answer (canary).
+        comparer: asks the other version of a rollout in the background.
     """
 
     def __init__(
@@ -63,16 +68,37 @@ class Engine:
         max_rows: int = 10_000,
         metrics: Metrics | None = None,
         timeout: float = math.inf,
+        sticky: str | None = None,
+        comparer: Comparer | None = None,
     ) -> None:
         self.live = live
         self.log = log
         self.max_rows = max_rows
         self.metrics = metrics or Metrics()
         self.timeout = timeout
+        self.comparer = comparer or Comparer(self.metrics)
+        self.sticky = sticky.lower().encode("latin-1") if sticky else None
 
-    def route(self) -> ServedModel:
+    def route(self, caller: bytes = b"") -> ServedModel:
         """The version for one request; the whole answer is its own, even if the next one takes
         over meanwhile.
+
+        Args:
+            caller: what the sticky header says: requests with the same value get the same version
+                as long as the shares grow. Without it each request is drawn by itself.
+
+        Raises:
+            RequestError: 503 while there is none.
+        """
+        stable, state = self.stable(), self.live.state
+        if state.share and state.candidate is not None:
+            place = place_of(caller, state.candidate.version) if caller else random.random()  # noqa: S311
+            if place * 100 < state.share:
+                return state.candidate
+        return stable
+
+    def stable(self) -> ServedModel:
+        """The version that answers unless a request is drawn for a candidate.
 
         Raises:
             RequestError: 503 while there is none.
@@ -110,9 +136,32 @@ class Engine:
         request = new_id()
         ids = row_ids(request, rows)
         self.metrics.version(model.version).answered(rows, answered - requested_at)
+        self._compare(model, columns, rows, scores)
         if self.log is not None:
             self.log.add(Answered(model, columns, scores, ids, requested_at, answered))
         if flight := FLIGHT.get():
             flight.rows, flight.prediction_id = rows, request
             flight.asked, flight.answered = asked, answered
         return Answer(model, scores, request, ids)
+
+    def _compare(
+        self, model: ServedModel, columns: Mapping[str, Sequence[Any]], rows: int, scores: Scores
+    ) -> None:
+        """Has the other version of a rollout asked the same, where that is wanted."""
+        state = self.live.state
+        stable, candidate = state.model, state.candidate
+        if not state.shadow or stable is None or candidate is None:
+            return
+        by_candidate = model is candidate
+        # a canary's candidate is compared in what it answers itself, a shadow in all
+        if not by_candidate and (state.share or model is not stable):
+            return
+        if state.shadow >= 100 or random.random() * 100 < state.shadow:  # noqa: S311
+            self.comparer.offer(Compared(stable, candidate, by_candidate, columns, rows, scores))
+
+
+def place_of(caller: bytes, version: str) -> float:
+    """Where a caller stands between 0 and 1 in the rollout of a version: those below the
+    candidate's share are answered by it. Another version has another order."""
+    digest = blake2b(caller, digest_size=8, salt=blake2b(version.encode(), digest_size=16).digest())
+    return int.from_bytes(digest.digest(), "big") / 2**64

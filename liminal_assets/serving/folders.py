@@ -39,6 +39,16 @@ class ServingFolders:
         return self.root / "spool"
 
     @property
+    def workers(self) -> Path:
+        """What each worker says of itself: a file named after its process."""
+        return self.root / "workers"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the controller."""
+        return self.root / "controller.lock"
+
+    @property
     def metrics(self) -> Path:
         """What workers count, one file each."""
         return self.root / "metrics"

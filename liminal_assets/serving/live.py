@@ -1,126 +1,225 @@
-"""Which version answers now, and how the next one takes over.
+"""Which versions answer now, and how the next one takes over.
 
-The next version is loaded and asked beside the one that answers; then one assignment makes it the
-one that later requests see. A request keeps the version that it began with.
+A worker follows the deployment's plan: it loads and asks the next version beside those that answer;
+then one assignment makes it the one that later requests see. A request keeps the version that it
+began with.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from pathlib import Path
+
+import msgspec
 
 from liminal_assets.errors import StepError
+from liminal_assets.serving.folders import ServingFolders
 from liminal_assets.serving.model import ServedModel
+from liminal_assets.serving.plan import Plan, read_plan, version_of, write_atomically
+from liminal_assets.serving.release import read_release
 
-__all__ = ["LiveModel", "ModelSource", "State"]
+__all__ = ["Follower", "LiveModel", "State", "WorkerState", "read_workers"]
 
 _RETRY_SECONDS = 30.0
-"""After this time a version that couldn't be loaded is tried again."""
+"""After this time a release that couldn't be loaded is tried again."""
 
 _log = logging.getLogger("liminal_assets.serving")
 
 
-class ModelSource(Protocol):
-    """Where versions come from."""
-
-    def newest(self) -> str | None:
-        """The version that should answer, cheaply; None while there is none.
-
-        Raises:
-            StepError: it can't be told now.
-        """
-
-    def load(self, version: str) -> ServedModel:
-        """That version, in memory and asked once.
-
-        Raises:
-            StepError: it can't be loaded, or doesn't answer.
-        """
-
-    def waiting_for(self) -> str:
-        """What to say while there is no version."""
-
-
 @dataclass(frozen=True)
 class State:
-    """What a server knows of its model at one moment.
+    """What a server knows of its versions at one moment.
 
     Attributes:
         model: the version that answers; None before the first.
         wanted: the version that should answer.
         problem: why they differ, or why it isn't known what should answer.
+        candidate: the version that is tried.
+        share: the percentage of requests that the candidate answers.
+        shadow: the percentage of requests that the other version answers in the background.
+        generation: that of the plan which says so.
     """
 
     model: ServedModel | None = None
     wanted: str | None = None
     problem: str | None = None
+    candidate: ServedModel | None = None
+    share: float = 0.0
+    shadow: float = 0.0
+    generation: int = 0
 
 
 class LiveModel:
-    """The version that answers, kept up to date by a thread.
+    """The versions that answer.
 
-    Args:
-        source: where versions come from.
-        every: seconds between two looks at the source.
+    Attributes:
+        state: which; replaced whole.
     """
 
-    def __init__(self, source: ModelSource, every: float = 2.0) -> None:
-        self.state = State(problem="the model is being loaded")
-        self._source = source
-        self._every = every
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._failed: tuple[str, float] | None = None
+    def __init__(self, state: State | None = None) -> None:
+        self.state = state or State(problem="the model is being loaded")
 
     @classmethod
     def fixed(cls, model: ServedModel) -> LiveModel:
         """One version for ever."""
-        live = cls(_Fixed(model))
-        live.refresh()
-        return live
+        return cls(State(model, model.version))
 
     def start(self) -> None:
-        """Begins to watch the source."""
-        if self._thread is None and not isinstance(self._source, _Fixed):
+        """Begins to follow what should answer."""
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Ends that; the version stays."""
+
+
+class WorkerState(msgspec.Struct, frozen=True):
+    """What a worker says of itself.
+
+    Attributes:
+        pid: its process.
+        generation: the plan that it has carried out, as far as it could.
+        stable: the release that answers there.
+        candidate: the release that is tried there.
+        problem: what it couldn't load, and why.
+    """
+
+    pid: int
+    generation: int
+    stable: str | None = None
+    candidate: str | None = None
+    problem: str | None = None
+
+
+def read_workers(folder: Path) -> dict[int, WorkerState]:
+    """What the workers say, by process; those that ended may be among them."""
+    found = {}
+    for path in folder.glob("*.json"):
+        try:
+            state = msgspec.json.decode(path.read_bytes(), type=WorkerState)
+        except (FileNotFoundError, msgspec.DecodeError):
+            # removed meanwhile, or by an older program
+            continue
+        found[state.pid] = state
+    return found
+
+
+def _load(folder: Path) -> ServedModel:
+    return ServedModel.from_release(read_release(folder))
+
+
+class Follower(LiveModel):
+    """Follows a deployment's plan, in a thread.
+
+    Args:
+        folders: the deployment's.
+        every: seconds between two looks at the plan; a look is one ``stat``.
+        load: makes a model of a release's folder, and asks it once.
+    """
+
+    def __init__(
+        self,
+        folders: ServingFolders,
+        *,
+        every: float = 0.05,
+        load: Callable[[Path], ServedModel] = _load,
+    ) -> None:
+        super().__init__()
+        self._folders = folders
+        self._every = every
+        self._load = load
+        self._loaded: dict[str, ServedModel] = {}
+        self._failed: dict[str, tuple[float, str]] = {}
+        self._seen: tuple[int, int] | None = None
+        self._note = folders.workers / f"{os.getpid()}.json"
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begins to follow the plan; what it says now is in memory when this returns, for a worker
+        that takes the place of another is to answer from its first connection on."""
+        if self._thread is None:
+            self.refresh()
             self._thread = threading.Thread(target=self._watch, name="live-model", daemon=True)
             self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Stops watching; the version stays."""
+        """Ends that; the versions stay."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout)
 
     def refresh(self) -> State:
-        """Looks once whether another version should answer, and lets it."""
-        before = self.state
+        """Looks once whether there is another plan, and carries it out."""
+        stamp = self._stamp()
+        if stamp == self._seen and not self._due():
+            return self.state
         try:
-            wanted = self._source.newest()
-        except Exception as error:
-            # whatever it is, the version that answers goes on, and the next look may succeed
-            problem = f"the registry can't be read: {_said(error)}"
-            return self._settle(replace(before, problem=problem))
-        if wanted is None:
-            return self._settle(replace(before, wanted=None, problem=self._source.waiting_for()))
-        if before.model is not None and before.model.version == wanted:
-            return self._settle(replace(before, wanted=wanted, problem=None))
-        if self._failed and self._failed[0] == wanted and time.monotonic() < self._failed[1]:
-            return before
-        try:
-            model = self._source.load(wanted)
-        except Exception as error:
-            return self._keep(before, wanted, _said(error))
-        self._failed = None
-        return self._settle(State(model, wanted))
+            plan = read_plan(self._folders.plan)
+        except StepError as error:
+            return self._settle(replace(self.state, problem=str(error)))
+        self._seen = stamp
+        needed = [key for key in (plan.stable, plan.candidate) if key]
+        self._failed = {key: told for key, told in self._failed.items() if key in needed}
+        models = {key: self._loaded[key] for key in needed if key in self._loaded}
+        for key in needed:
+            if key not in models and (model := self._model(key)):
+                models[key] = model
+                # the stable version doesn't wait for the candidate
+                self._settle(self._state(plan, models))
+        self._loaded = models
+        self._settle(self._state(plan, models))
+        self._say(plan, models)
+        return self.state
 
-    def _keep(self, before: State, wanted: str, reason: str) -> State:
-        self._failed = (wanted, time.monotonic() + _RETRY_SECONDS)
-        stays = f"; version {before.model.version} stays" if before.model else ""
-        problem = f"version {wanted} can't be loaded{stays}: {reason}"
-        return self._settle(replace(before, wanted=wanted, problem=problem))
+    def _state(self, plan: Plan, models: dict[str, ServedModel]) -> State:
+        # without the new one the one before stays, even where it isn't in the plan any more
+        stable = models.get(plan.stable or "") or self.state.model
+        candidate = models.get(plan.candidate or "")
+        return State(
+            stable,
+            plan.wanted,
+            self._problem(stable) or plan.problem,
+            candidate,
+            plan.share if candidate else 0.0,
+            plan.shadow if candidate else 0.0,
+            plan.generation,
+        )
+
+    def _model(self, key: str) -> ServedModel | None:
+        """A release, read and asked; None if it can't be loaded."""
+        if key in self._failed and time.monotonic() < self._failed[key][0]:
+            return None
+        try:
+            model = self._load(self._folders.releases / key)
+        except Exception as error:
+            # whatever it is, the version that answers goes on
+            self._failed[key] = (time.monotonic() + _RETRY_SECONDS, _said(error))
+            return None
+        self._failed.pop(key, None)
+        return model
+
+    def _problem(self, stays: ServedModel | None) -> str | None:
+        for key, (_, reason) in self._failed.items():
+            goes_on = f"; version {stays.version} stays" if stays else ""
+            return f"version {version_of(key)} can't be loaded{goes_on}: {reason}"
+        return None
+
+    def _say(self, plan: Plan, models: dict[str, ServedModel]) -> None:
+        said = WorkerState(
+            os.getpid(),
+            plan.generation,
+            plan.stable if plan.stable in models else None,
+            plan.candidate if plan.candidate in models else None,
+            self._problem(self.state.model),
+        )
+        try:
+            write_atomically(self._note, msgspec.json.encode(said))
+        except OSError as error:
+            _log.warning("%s can't be written: %s", self._note, error)
 
     def _settle(self, state: State) -> State:
         before, self.state = self.state, state
@@ -129,6 +228,19 @@ class LiveModel:
         if state.model and state.model is not before.model:
             _log.info("version %s of %s answers", state.model.version, state.model.name)
         return state
+
+    def _stamp(self) -> tuple[int, int] | None:
+        try:
+            found = self._folders.plan.stat()
+        except OSError:
+            return None
+        # a plan is a new file each time
+        return found.st_ino, found.st_mtime_ns
+
+    def _due(self) -> bool:
+        """Whether something that couldn't be loaded is to be tried again."""
+        now = time.monotonic()
+        return any(when <= now for when, _ in self._failed.values())
 
     def _watch(self) -> None:
         while not self._stop.is_set():
@@ -141,17 +253,3 @@ def _said(error: Exception) -> str:
         return str(error)
     _log.error("unexpected", exc_info=error)
     return f"{type(error).__name__}: {error}"
-
-
-@dataclass(frozen=True)
-class _Fixed:
-    model: ServedModel
-
-    def newest(self) -> str:
-        return self.model.version
-
-    def load(self, version: str) -> ServedModel:
-        return self.model
-
-    def waiting_for(self) -> str:
-        return ""

@@ -1,4 +1,4 @@
-"""Versions to serve from a project's registry: the champion of a deployment's model."""
+"""What a deployment should serve, from the project's registry: the champion of its model."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ from typing import Any
 
 from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.loading import Project
-from liminal_assets.serving.model import ServedModel
-from liminal_assets.steps.champion import reference_rows
-from liminal_assets.steps.identity import carried_fields
-from liminal_assets.steps.signature import Signature
+from liminal_assets.serving.folders import ServingFolders
+from liminal_assets.serving.release import Release
+from liminal_assets.serving.releases import prepare_release
+from liminal_assets.storage.journal import Journal
 from liminal_assets.storage.registry import ModelRegistry
 
 __all__ = ["RegistrySource"]
 
 
 class RegistrySource:
-    """The champion of a deployment's model, wherever the alias moves."""
+    """The champion of a deployment's model, wherever the alias moves.
 
-    def __init__(self, project: Project, deployment: Deployment) -> None:
+    Args:
+        folders: where its releases are made.
+    """
+
+    def __init__(self, project: Project, deployment: Deployment, folders: ServingFolders) -> None:
         self._project = project
-        self._model = deployment.model
+        self._deployment = deployment
+        self._folders = folders
         self._registry = ModelRegistry(project)
 
     def newest(self) -> str | None:
@@ -30,36 +35,35 @@ class RegistrySource:
         Raises:
             StepError: the registry can't be read.
         """
-        champion = self._registry.champion(self._model)
+        champion = self._registry.champion(self._deployment.model)
         return str(champion.version) if champion else None
 
-    def load(self, version: str) -> ServedModel:
-        """A version that has answered a row of its training reference.
+    def prepare(self, version: str) -> Release:
+        """A version as a release.
 
         Raises:
-            StepError: its files can't be loaded, or it doesn't answer.
+            StepError: its files aren't those that were registered, or can't be served.
         """
-        found = self._registry.version(self._model, version)
-        signature = Signature.of(found.signature)
-        return ServedModel.of(
-            self._registry.load(found),
-            signature.carrying(carried_fields(self._project, self._model)),
-            name=found.name,
-            version=str(found.version),
-            run_id=found.run_id or None,
-            example=self._example(version),
+        return prepare_release(self._project, self._deployment, version, self._folders)
+
+    def went_back(self, version: str) -> bool:
+        """Whether somebody went back to a version, rather than on to it."""
+        last = Journal(self._project, self._deployment.model).last()
+        return last is not None and last.action == "rollback" and str(last.champion) == version
+
+    def take_back(self, version: str, to: str, reason: str, evidence: Mapping[str, Any]) -> None:
+        """Gives the alias back to an earlier version, unless it moved on meanwhile.
+
+        Raises:
+            StepError: the registry refuses.
+        """
+        self._registry.rollback(
+            self._deployment.model, to, reason, evidence, actor="rollout", expected=int(version)
         )
 
     def waiting_for(self) -> str:
         """What to say while there is no champion."""
         return (
-            f"{self._model} has no champion yet: train and validate it "
+            f"{self._deployment.model} has no champion yet: train and validate it "
             f"('liminal run'), and this server takes it up"
         )
-
-    def _example(self, version: str) -> Mapping[str, Any]:
-        """The first reference row without nulls, else the first; none where none is kept."""
-        relation = reference_rows(self._project, self._model, version)
-        rows = relation.limit(100).to_arrow_table().to_pylist() if relation is not None else []
-        whole = (row for row in rows if None not in row.values())
-        return next(whole, rows[0] if rows else {})

@@ -34,12 +34,16 @@ _LIBRARIES = ("liminal-assets", "numpy", "onnxruntime", "scikit-learn")
 
 
 def prepare_release(
-    project: Project, deployment: Deployment, version: ModelVersion | int | str
+    project: Project,
+    deployment: Deployment,
+    version: ModelVersion | int | str,
+    folders: ServingFolders | None = None,
 ) -> Release:
     """Makes the release of a registered version below the deployment's folder.
 
     Args:
         version: the version, or its number.
+        folders: another folder.
 
     Returns:
         The release as it is on disk; the same again for the same version, until the deployment or
@@ -78,7 +82,7 @@ def prepare_release(
         example=signature.as_json(next(whole, known[0])),
         certificate={"wanted": wanted, "libraries": _libraries()},
     )
-    folder = ServingFolders.of(project.state, deployment.name).releases
+    folder = (folders or ServingFolders.of(project.state, deployment.name)).releases
     made = _made_before(folder, release)
     if made is not None:
         return made

@@ -1,7 +1,14 @@
-"""The server's processes: one port, one or several workers, signals, and a clean end."""
+"""A deployment's server: a controller, the workers that it keeps up, and a clean end.
+
+The controller is this process. It listens on the port without answering, follows the registry, and
+starts the workers, fresh interpreters that share its socket: one accept queue, from which whoever
+is free takes the next connection. Measured with 8 and 32 connections, a queue per worker
+(``SO_REUSEPORT``) spread them no better, and the connections of a worker that ends would be lost.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import signal
@@ -9,75 +16,36 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import uvicorn
-from uvicorn.supervisors import Multiprocess
+import msgspec
 
 from liminal_assets.errors import StepError
-from liminal_assets.language.deployments import Deployment, Serve
+from liminal_assets.language.deployments import Deployment, Rollout
 from liminal_assets.language.loading import Project
-from liminal_assets.serving.app import ServingApp
+from liminal_assets.language.models import Model
+from liminal_assets.serving.cells import clear
 from liminal_assets.serving.config import WorkerConfig
-from liminal_assets.serving.connections import GuardedProtocol
+from liminal_assets.serving.controller import Controller, Source
 from liminal_assets.serving.folders import ServingFolders
-from liminal_assets.serving.guard import Guard
-from liminal_assets.serving.live import LiveModel
 from liminal_assets.serving.port import bound_socket
 from liminal_assets.serving.protection import protected
 from liminal_assets.serving.recording import drain_of, spool_settings
 from liminal_assets.serving.registry import RegistrySource
-from liminal_assets.serving.spool import Spool
-from liminal_assets.serving.watch import Watch
+from liminal_assets.serving.spool import Background
+from liminal_assets.serving.supervisor import Supervisor
 from liminal_assets.steps.deploy import check_rollout
+from liminal_assets.storage.journal import Journal
 
-__all__ = ["DeploymentApp", "end_with", "run_app", "serve"]
+__all__ = ["end_with", "run", "serve", "sole_controller"]
 
-_DRAIN_SECONDS = 30
-"""The longest that requests under way may take after SIGTERM."""
+_LOOK_SECONDS = 0.05
+_KILL_SECONDS = 10.0
+"""After the longest drain, a worker that is still there is killed."""
 
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""One row is answered by one core; threads that wait for one another make it slower. Set, they stay
-as they are; libraries read them when a model is loaded."""
-
-
-@dataclass(frozen=True)
-class DeploymentApp:
-    """Makes the application of a deployment, in whichever process it is to run."""
-
-    project: Project
-    deployment: Deployment
-    log_predictions: bool
-
-    def __call__(self) -> ServingApp:
-        """The application; its threads start with the server."""
-        block = self.deployment
-        spec = block.serve
-        if spec is None:
-            raise StepError(
-                f"{block.name} is no server: it scores in batches",
-                location=self.project.locate(block, "batch", key=True),
-                hint=f"'liminal run --select {block.name}' scores, 'liminal predict' scores a file",
-            )
-        check_rollout(self.project, block)
-        live = LiveModel(
-            RegistrySource(self.project, block), every=spec.reload_every.total_seconds()
-        )
-        folders = ServingFolders.of(self.project.state, block.name)
-        config = protected(WorkerConfig(block.name, str(folders.root)), self.project, block)
-        settings = spool_settings(self.project, block) if self.log_predictions else None
-        spool = None
-        if settings is not None:
-            spool = Spool(folders.spool, settings, drain=drain_of(self.project, block))
-        return ServingApp(
-            live,
-            log=spool,
-            title=block.name,
-            guard=Guard.of(config),
-            watch=Watch.of(config),
-        )
+_log = logging.getLogger("liminal_assets.serving")
 
 
 def serve(
@@ -88,8 +56,9 @@ def serve(
     port: int | None = None,
     workers: int | None = None,
     log_predictions: bool | None = None,
+    trial: bool = False,
     on_listening: Callable[[str], None] | None = None,
-) -> None:
+) -> bool:
     """Serves a deployment's champion until SIGTERM or Ctrl-C, then drains.
 
     Args:
@@ -97,62 +66,163 @@ def serve(
         port: default: the deployment's; 0 takes a free one.
         workers: processes that share the port; default: the deployment's.
         log_predictions: whether answered rows are logged; default: as the deployment says.
+        trial: whether it only proves itself: apart from a server of the deployment that may run,
+            and without decisions in the journal.
         on_listening: called with the server's URL once the port is its own.
 
+    Returns:
+        Whether every request under way was answered at the end.
+
     Raises:
-        StepError: the deployment is no server, or the port is taken.
+        StepError: the deployment is no server, another server of it runs, its workers don't start,
+            or the port is taken.
     """
-    spec = deployment.serve or Serve()
-    port = spec.port if port is None else port
-    logged = spec.log_predictions is not None if log_predictions is None else log_predictions
-    app = DeploymentApp(project, deployment, logged)
-    app()  # what is wrong with it is told before the port is taken
+    spec = deployment.serve
+    if spec is None:
+        raise StepError(
+            f"{deployment.name} is no server: it scores in batches",
+            location=project.locate(deployment, "batch", key=True),
+            hint=f"'liminal run --select {deployment.name}' scores, "
+            "'liminal predict' scores a file",
+        )
+    check_rollout(project, deployment)
     at = project.locate(deployment, "serve", "port")
-    with bound_socket(host or spec.host, port, location=at) as bound:
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    with ExitStack() as held:
+        folders = ServingFolders.of(project.state, deployment.name)
+        if trial:
+            folders = ServingFolders(Path(held.enter_context(TemporaryDirectory())))
+        # what is wrong with it is told before the port is taken
+        config = _config_of(project, deployment, folders, trial=trial)
+        if log_predictions is not None and not log_predictions:
+            config = msgspec.structs.replace(config, spool=None)
+        held.enter_context(sole_controller(folders, deployment.name))
+        bound = held.enter_context(
+            bound_socket(host or spec.host, spec.port if port is None else port, location=at)
+        )
+        journal = None if trial else Journal(project, deployment.name)
         if on_listening:
             on_listening(_url(bound))
-        run_app(app, bound, workers=workers or spec.workers)
+        return run(
+            config,
+            bound,
+            RegistrySource(project, deployment, folders),
+            rollout=deployment.rollout,
+            journal=journal,
+            drain=drain_of(project, deployment) if config.spool else None,
+            every=spec.reload_every.total_seconds(),
+            workers=workers or spec.workers,
+        )
 
 
-def run_app(make_app: Callable[[], Any], bound: socket.socket, *, workers: int = 1) -> None:
-    """Runs an application on a socket until SIGTERM or Ctrl-C, in one process or several.
-
-    Args:
-        make_app: makes the ASGI application; for several workers it must be picklable.
-        bound: the socket, listening.
-        workers: processes; one that dies is replaced.
-    """
-    for name in _THREADS:
-        os.environ.setdefault(name, "1")
-    config = uvicorn.Config(
-        _Worker(make_app, os.getpid() if workers > 1 else None),
-        factory=True,
-        lifespan="on",
-        http=GuardedProtocol,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        workers=workers,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
+def _config_of(
+    project: Project, deployment: Deployment, folders: ServingFolders, *, trial: bool
+) -> WorkerConfig:
+    """What the workers are told. Who starts a server on trial has no key; it listens to nobody else
+    for some seconds."""
+    config = WorkerConfig(
+        deployment.name,
+        str(folders.root),
+        spool=spool_settings(project, deployment),
+        sticky=deployment.rollout.sticky,
+        tolerance=deployment.rollout.tolerance,
+        slices=deployment.rollout.slices or _slices(project, deployment),
     )
-    with _leaving_quietly():
-        if workers == 1:
-            uvicorn.Server(config).run(sockets=[bound])
-        else:
-            Multiprocess(config, sockets=[bound]).run()
+    config = protected(config, project, deployment)
+    if trial:
+        config = msgspec.structs.replace(
+            config, auth=None, tls=None, access_log=None, telemetry=None, drain_wait=0.0
+        )
+    return config
 
 
-@dataclass(frozen=True)
-class _Worker:
-    make_app: Callable[[], Any]
-    parent: int | None
+def _slices(project: Project, deployment: Deployment) -> tuple[str, ...]:
+    """The columns that the model is evaluated by."""
+    model = project.blocks.get(deployment.model)
+    return tuple(model.evaluate.slices) if isinstance(model, Model) else ()
 
-    def __call__(self) -> Any:
-        logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
-        logging.getLogger("liminal_assets.serving").setLevel(logging.INFO)
-        if self.parent is not None:
-            end_with(self.parent)
-        return self.make_app()
+
+def run(
+    config: WorkerConfig,
+    bound: socket.socket,
+    source: Source,
+    *,
+    rollout: Rollout,
+    journal: Journal | None,
+    drain: Background | None = None,
+    every: float = 2.0,
+    workers: int = 1,
+) -> bool:
+    """The controller and its workers on a socket, until SIGTERM or Ctrl-C.
+
+    Returns:
+        Whether every request under way was answered at the end.
+
+    Raises:
+        StepError: the workers don't start.
+    """
+    folders = config.folders
+    clear(folders.metrics)
+    supervisor = Supervisor(config, bound, workers)
+    controller = Controller(
+        folders, source, journal, rollout, workers=lambda: supervisor.alive, every=every
+    )
+    with _asked_to_end() as ends:
+        supervisor.start()
+        try:
+            controller.start()
+            if drain is not None:
+                drain.start()
+            while not ends.wait(_LOOK_SECONDS):
+                supervisor.check()
+        finally:
+            # what it does is in the plan, and goes on at the next start
+            controller.stop(timeout=0)
+            gently = supervisor.stop(config.drain_wait + config.drain_seconds + _KILL_SECONDS)
+            if drain is not None:
+                drain.close()
+    return gently
+
+
+@contextmanager
+def _asked_to_end() -> Iterator[threading.Event]:
+    """An event that SIGTERM and Ctrl-C set."""
+    ends = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield ends
+        return
+    kinds = (signal.SIGTERM, signal.SIGINT)
+    before = {kind: signal.signal(kind, lambda *_: ends.set()) for kind in kinds}
+    try:
+        yield ends
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+@contextmanager
+def sole_controller(folders: ServingFolders, name: str) -> Iterator[None]:
+    """Keeps a second server of a deployment from this machine: each would undo the other's plans.
+
+    Raises:
+        StepError: there is one.
+    """
+    folders.lock.parent.mkdir(parents=True, exist_ok=True)
+    with folders.lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip()
+            who = f" (process {holder})" if holder else ""
+            raise StepError(
+                f"a server of {name} runs on this machine already{who}",
+                hint="it takes over what is promoted by itself; 'workers' makes it larger",
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def end_with(parent: int) -> None:
@@ -164,20 +234,6 @@ def end_with(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
-
-
-@contextmanager
-def _leaving_quietly() -> Iterator[None]:
-    """Uvicorn drains on SIGTERM and Ctrl-C and then raises the signal again; that ends here."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {sig: signal.signal(sig, lambda *_: None) for sig in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for sig, handler in before.items():
-            signal.signal(sig, handler)
 
 
 def _url(bound: socket.socket) -> str:

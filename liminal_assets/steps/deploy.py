@@ -153,7 +153,9 @@ def deploy(project: Project, deployment: Deployment | str) -> Deployed:
     target = target_of(project, block)
     _check(target, project, block)
     deployed = target.deploy(project, block, champion_of(project, block))
-    record_live(project, block, deployed.version, deployed.evidence)
+    if block.rollout.strategy == "all_at_once":
+        record_live(project, block, deployed.version, deployed.evidence)
+    # else the server itself says in the journal how far the version has come
     return deployed
 
 

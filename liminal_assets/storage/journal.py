@@ -24,8 +24,10 @@ from liminal_assets.storage.forms import engine_errors
 from liminal_assets.storage.locks import file_lock
 from liminal_assets.storage.tables import TableStore
 
-__all__ = ["Decision", "Journal"]
+__all__ = ["FINISH", "Decision", "Journal"]
 
+FINISH = "finish"
+"""What somebody decides who skips what is left of a deployment's rollout."""
 _PENDING = ".pending.json"
 
 
@@ -156,10 +158,15 @@ class Journal:
         names = sorted(name for name in self._names() if not name.startswith("."))
         return [found for name in names if (found := self._read(name)) is not None]
 
+    def newest(self) -> Iterator[Decision]:
+        """Every decision, the newest first, each read when it is asked for."""
+        for name in sorted((n for n in self._names() if not n.startswith(".")), reverse=True):
+            if (found := self._read(name)) is not None:
+                yield found
+
     def last(self) -> Decision | None:
         """The newest decision."""
-        decisions = self.decisions()
-        return decisions[-1] if decisions else None
+        return next(self.newest(), None)
 
     def at(self, moment: datetime) -> Decision | None:
         """The decision in force at a moment; its ``champion`` is what was in use.
@@ -169,8 +176,7 @@ class Journal:
         """
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=timezone.utc)
-        before = [decision for decision in self.decisions() if decision.at <= moment]
-        return before[-1] if before else None
+        return next((decision for decision in self.newest() if decision.at <= moment), None)
 
     def _next(
         self,

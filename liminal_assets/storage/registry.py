@@ -280,11 +280,13 @@ class ModelRegistry:
         reason: str = "",
         evidence: Mapping[str, Any] | None = None,
         actor: str | None = None,
+        expected: int | None = None,
     ) -> ModelVersion:
         """Goes back to an earlier champion.
 
         Args:
             to: the version; default: the champion before this one.
+            expected: only if this version is the champion still; else nothing changes.
 
         Raises:
             StepError: there is no earlier champion, or no such version.
@@ -297,7 +299,7 @@ class ModelRegistry:
                     hint="'--to VERSION' names any version",
                 )
             to = earlier[-1]
-        return self._move("rollback", self.version(model, to), reason, evidence, actor)
+        return self._move("rollback", self.version(model, to), reason, evidence, actor, expected)
 
     def history(self, model: str) -> list[Decision]:
         """Every decision about a model, the oldest first, after mending what a crash cut off."""
@@ -331,12 +333,13 @@ class ModelRegistry:
         reason: str,
         evidence: Mapping[str, Any] | None,
         actor: str | None,
+        expected: int | None = None,
     ) -> ModelVersion:
         journal = Journal(self.project, version.model)
         with journal.lock():
             current = self._champion_number(version.model)
             journal.recover(current)
-            if current != version.version:
+            if current != version.version and expected in (None, current):
                 with (
                     journal.changing(
                         action,

@@ -90,7 +90,8 @@ def test_a_promotion_swaps_the_version_under_load_and_every_answer_is_logged(ser
         assert response.status_code == 200
         said = response.json()
         answered = [row["probability"] for row in said["predictions"]]
-        assert answered == expected[said["model_version"]]
+        # what the certificate of a compiled form allows
+        assert answered == pytest.approx(expected[said["model_version"]], abs=1e-9)
         ids |= {row["prediction_id"] for row in said["predictions"]}
     logged = PredictionLog(served.project, "late_api").read().to("arrow")
     assert set(logged["prediction_id"].to_pylist()) == ids
@@ -138,11 +139,3 @@ def test_what_cannot_be_served_is_told(
 ) -> None:
     assert run("serve", deployment, "--project", served.project.root) == code
     assert message in " ".join(capfd.readouterr().err.split())
-
-
-def test_a_rollout_that_the_server_cannot_do_is_refused(
-    served: Shop, capfd: pytest.CaptureFixture[str]
-) -> None:
-    served.rewritten("serve: {port: 0,", "rollout: {strategy: canary}\n    serve: {port: 0,")
-    assert run("serve", "late_api", "--project", served.project.root) == 1
-    assert "the target 'local' can't do a canary rollout" in capfd.readouterr().err

@@ -8,95 +8,99 @@ import signal
 import socket
 import subprocess
 import sys
-import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 import liminal_assets as la
+from liminal_assets.serving.config import WorkerConfig
 from liminal_assets.serving.port import bound_socket, holder_of
-
-SLOW_APP = """
-    import sys, time
-    import numpy as np
-    from liminal_assets.serving.app import create_app
-    from pathlib import Path
-
-    from liminal_assets.serving.drain import Drain
-    from liminal_assets.serving.port import bound_socket
-    from liminal_assets.serving.server import run_app
-    from liminal_assets.serving.spool import Spool
-    from liminal_assets.steps.signature import Field, Signature
-
-    class Slow:
-        calls = 0
-
-        def predict(self, frame):
-            self.calls += 1
-            time.sleep(0.3 if self.calls > 4 else 0.001)
-            return np.ones(len(frame))
-
-    class Sink:
-        def append(self, rows, *, batch):
-            with open(sys.argv[2], "a") as file:
-                file.writelines(f"{own}\\n" for own in rows["prediction_id"].to_pylist())
-            return rows.num_rows
-
-    def make():
-        spool = Path(sys.argv[2]).with_name("spool")
-        log = Spool(spool, drain=Drain(spool, Sink(), Sink(), every=600))
-        return create_app(Slow(), Signature((Field("a", "double"),)), log=log)
-
-    if __name__ == "__main__":
-        with bound_socket("127.0.0.1", 0) as bound:
-            print(bound.getsockname()[1], flush=True)
-            run_app(make, bound, workers=int(sys.argv[1]))
-        print("left", flush=True)
-"""
+from liminal_assets.serving.server import sole_controller
+from liminal_assets.serving.supervisor import Supervisor
+from liminal_assets_tests.serving.shelf import DEPLOYMENT, Serving, Shelf, serving, until
 
 
-@contextmanager
-def serving(folder: Path, workers: int) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    """A server of a slow model in processes of its own."""
-    script = folder / "slow_app.py"
-    script.write_text(textwrap.dedent(SLOW_APP))
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(workers), str(folder / "log")],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        start_new_session=True,
-    )
-    try:
-        assert process.stdout
-        port = int(process.stdout.readline())
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            # the port listens before the workers are up
-            until(lambda: client.get("/readyz").status_code == 200)
-            yield process, client
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        assert process.stdout
-        process.stdout.close()
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    """One version that takes 0.3 s for an answer."""
+    shelf = Shelf(tmp_path_factory.mktemp("shelf"))
+    shelf.promote("1", seconds=0.3)
+    return shelf
 
 
-def until(done: Callable[[], Any], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "it takes too long"
-        time.sleep(0.02)
+@pytest.fixture(scope="module")
+def server(shelf: Shelf) -> Iterator[Serving]:
+    with serving(shelf.folders.root.parent, workers=2) as server:
+        yield server
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+@pytest.mark.slow
+def test_a_worker_that_dies_is_replaced(server: Serving) -> None:
+    before = server.workers()
+    assert len(before) == 2
+    os.kill(min(before), signal.SIGKILL)
+    until(lambda: len(server.workers() - {min(before)}) == 2)
+    until(lambda: answers(server))
+
+
+@pytest.mark.slow
+def test_sigterm_lets_requests_finish(shelf: Shelf, server: Serving) -> None:
+    seen: list[httpx.Response] = []
+    threads = [threading.Thread(target=lambda: seen.append(server.ask(2))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.15)
+    server.process.send_signal(signal.SIGTERM)
+    for thread in threads:
+        thread.join()
+    assert server.process.wait(60) == 0
+    assert server.process.stdout
+    assert server.process.stdout.read() == "gently\n"
+    assert [answer.status_code for answer in seen] == [200] * 4
+
+
+@pytest.mark.slow
+def test_workers_end_with_their_parent_however_that_ends(shelf: Shelf) -> None:
+    with serving(shelf.folders.root.parent) as server:
+        (worker,) = server.workers()
+        server.process.kill()
+        until(lambda: not Path(f"/proc/{worker}").exists() or is_zombie(worker))
+        assert not listening(int(server.client.base_url.port or 0))
+
+
+@pytest.mark.slow
+def test_workers_that_never_start_end_the_server(tmp_path: Path) -> None:
+    config = WorkerConfig(DEPLOYMENT, str(tmp_path / "a"), drain_seconds=-1e400)
+    with bound_socket("127.0.0.1", 0) as bound:
+        supervisor = Supervisor(config, bound, 1)
+        supervisor.start()
+
+        def gives_up() -> bool:
+            try:
+                supervisor.check()
+            except la.StepError as error:
+                return "don't start" in error.message
+            return False
+
+        until(gives_up)
+        assert supervisor.stop(1)
+
+
+def answers(server: Serving) -> bool:
+    with suppress(httpx.TransportError):
+        return server.ask().status_code == 200
+    return False
+
+
+def is_zombie(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return True
 
 
 def listening(port: int) -> bool:
@@ -104,56 +108,17 @@ def listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_sigterm_lets_requests_finish_and_writes_their_rows(tmp_path: Path, workers: int) -> None:
-    with serving(tmp_path, workers) as (process, client):
-        answers: list[httpx.Response] = []
-
-        def ask() -> None:
-            answers.append(client.post("/predict", json=[{"a": 1.0}, {"a": 2.0}]))
-
-        threads = [threading.Thread(target=ask) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        time.sleep(0.25)
-        process.send_signal(signal.SIGTERM)
-        for thread in threads:
-            thread.join()
-        assert process.wait(60) == 0
-        assert process.stdout
-        assert process.stdout.read() == "left\n"
-    assert [answer.status_code for answer in answers] == [200] * 4
-    expected = {row["prediction_id"] for said in answers for row in said.json()["predictions"]}
-    assert set((tmp_path / "log").read_text().split()) == expected
-
-
-@pytest.mark.slow
-def test_workers_share_the_port_are_replaced_and_end_with_their_parent(tmp_path: Path) -> None:
-    with serving(tmp_path, 2) as (process, client):
-        port = client.base_url.port
-        assert port
-        workers = [pid for pid in children(process.pid) if _is_worker(pid)]
-        assert len(workers) == 2
-        os.kill(workers[0], signal.SIGKILL)
-        until(lambda: len({p for p in children(process.pid) if _is_worker(p)} - {workers[0]}) == 2)
-        until(lambda: _answers(client))
-        process.kill()
-        until(lambda: not listening(port))
-
-
-def _is_worker(pid: int) -> bool:
-    try:
-        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-
-
-def _answers(client: httpx.Client) -> bool:
-    try:
-        return client.post("/predict", json={"a": 1}).status_code == 200
-    except httpx.TransportError:
-        return False
+def test_a_second_server_of_a_deployment_is_refused_and_names_the_first(tmp_path: Path) -> None:
+    folders = Shelf(tmp_path).folders
+    with sole_controller(folders, DEPLOYMENT):
+        with (
+            pytest.raises(la.StepError, match="runs on this machine already") as raised,
+            sole_controller(folders, DEPLOYMENT),
+        ):
+            pytest.fail("two control one deployment")
+        assert f"(process {os.getpid()})" in raised.value.message
+    with sole_controller(folders, DEPLOYMENT):
+        pass
 
 
 def test_a_taken_port_names_who_has_it_and_what_to_do() -> None:
@@ -189,8 +154,8 @@ def test_a_port_of_an_ipv6_address_is_taken() -> None:
         assert "cannot listen" in str(error)  # noqa: PT017  # machines without IPv6
 
 
-def test_importing_the_server_imports_nothing_heavy() -> None:
-    code = "import sys, json, liminal_assets.serving.server; print(json.dumps(list(sys.modules)))"
+def test_a_worker_imports_nothing_that_it_does_not_need() -> None:
+    code = "import sys, json, liminal_assets.serving.worker; print(json.dumps(list(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -198,5 +163,8 @@ def test_importing_the_server_imports_nothing_heavy() -> None:
         check=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
-    heavy = {"mlflow", "sklearn", "pandas", "fastapi", "dagster", "duckdb", "pyarrow"}
-    assert not heavy & set(json.loads(done.stdout))
+    loaded = set(json.loads(done.stdout))
+    heavy = {"mlflow", "dagster", "pydantic", "duckdb", "sqlalchemy", "ruamel", "fastapi"}
+    assert not heavy & loaded
+    # only where the release's form or a request needs them
+    assert not {"sklearn", "pandas", "pyarrow", "grpc", "onnxruntime", "treelite"} & loaded

@@ -82,19 +82,6 @@ def test_an_unknown_deployment_is_named(served: Shop) -> None:
         deploy(served.project, "late_apy")
 
 
-@pytest.mark.parametrize("strategy", ["canary", "shadow"])
-def test_a_rollout_that_nothing_can_do_is_refused_at_its_line(served: Shop, strategy: str) -> None:
-    changed = served.rewritten(
-        "serve: {port: 0, reload_every: 200ms}",
-        f"serve: {{port: 0}}\n    rollout: {{strategy: {strategy}}}",
-    )
-    with pytest.raises(la.StepError, match=f"can't do a {strategy} rollout") as raised:
-        deploy(changed.project, "late_api")
-    assert raised.value.location
-    line = changed.project.file.read_text().splitlines()[raised.value.location.line - 1]
-    assert "strategy" in line
-
-
 @pytest.mark.slow
 def test_a_server_that_answers_differently_is_not_deployed(
     served: Shop, monkeypatch: pytest.MonkeyPatch

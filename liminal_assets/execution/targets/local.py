@@ -25,6 +25,7 @@ class LocalTarget(Target):
     a deployment proves that it will answer."""
 
     follows: ClassVar[bool] = True
+    strategies: ClassVar[frozenset[str]] = frozenset({"all_at_once", "canary", "shadow"})
 
     def deploy(self, project: Project, deployment: Deployment, version: ModelVersion) -> Deployed:
         """Starts the real server on a free port, compares its answer with the registry's, and

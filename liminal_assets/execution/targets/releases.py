@@ -59,7 +59,7 @@ def server_config(project: Project, deployment: Deployment) -> WorkerConfig:
     Raises:
         StepError: a secret isn't there.
     """
-    return protected(WorkerConfig(deployment.name, root="", log=False), project, deployment)
+    return protected(WorkerConfig(deployment.name, root=""), project, deployment)
 
 
 def local_files(project: Project, deployment: Deployment) -> Iterator[Diagnostic]:

@@ -84,7 +84,7 @@ class Served:
         Raises:
             RequestError: 404 if the model or its version is another one; 503 while there is none.
         """
-        model = self.engine.route()
+        model = self.engine.stable()
         self.check(model, name, version)
         return model
 

@@ -1,0 +1,139 @@
+"""``python -m liminal_assets.serving.worker FD``: one process that answers.
+
+It is lean: whatever needs the project, the registry or a database is the controller's. It reads its
+configuration as one line from standard input, answers on the listening socket ``FD``, and ends with
+whoever holds the other end of its standard input, however that ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from contextlib import suppress
+from types import FrameType
+from typing import Any, BinaryIO
+
+import uvicorn
+
+from liminal_assets.errors import StepError
+from liminal_assets.serving.app import ServingApp
+from liminal_assets.serving.config import WorkerConfig
+from liminal_assets.serving.connections import server_options
+from liminal_assets.serving.guard import Guard
+from liminal_assets.serving.live import Follower
+from liminal_assets.serving.shadow import Comparer
+from liminal_assets.serving.spool import Spool
+from liminal_assets.serving.watch import Watch
+
+__all__ = ["BEAT_SECONDS", "main", "make_app"]
+
+BEAT_SECONDS = 1.0
+"""A worker shows this often that its event loop turns."""
+
+_LINGER_SECONDS = 5.0
+"""After the longest drain, a worker that is still there ends at once."""
+
+
+def make_app(config: WorkerConfig) -> ServingApp:
+    """What a worker answers with.
+
+    Raises:
+        StepError: a secret or a file isn't what it should be.
+    """
+    watch = Watch.of(config)
+    return ServingApp(
+        Follower(config.folders),
+        log=Spool(config.folders.spool, config.spool) if config.spool else None,
+        title=config.name,
+        guard=Guard.of(config),
+        watch=watch,
+        sticky=config.sticky,
+        comparer=Comparer(watch.metrics, tolerance=config.tolerance, slices=config.slices),
+    )
+
+
+class _Server(uvicorn.Server):
+    """A server that drains on SIGTERM. Ctrl-C reaches every process of the terminal; the
+    controller says when workers end."""
+
+    def __init__(self, config: uvicorn.Config, app: ServingApp, wait: float) -> None:
+        super().__init__(config)
+        self._app = app
+        self._wait = wait
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if sig == signal.SIGINT:
+            return
+        self._app.stop_being_ready()
+        threading.Timer(self._wait, super().handle_exit, (sig, frame)).start()
+
+
+class _Beating:
+    """An application whose event loop shows that it turns, in the time stamp of a file."""
+
+    def __init__(self, app: ServingApp, config: WorkerConfig) -> None:
+        self._app = app
+        self._file = config.folders.workers / f"{os.getpid()}.beat"
+        self._task: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            self._task = asyncio.create_task(self._beat())
+        await self._app(scope, receive, send)
+
+    async def _beat(self) -> None:
+        while True:
+            with suppress(OSError):
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                self._file.touch()
+            await asyncio.sleep(BEAT_SECONDS)
+
+
+def _end_with(parent: BinaryIO, longest: float) -> None:
+    """Ends this process gently when its parent is gone; at once if it is there much later."""
+    while parent.read(1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(longest + _LINGER_SECONDS)
+    os._exit(1)
+
+
+def main() -> int:
+    """Answers until SIGTERM, or until the parent is gone; then requests under way are ended."""
+    orders = sys.stdin.buffer
+    config = WorkerConfig.from_json(orders.readline())
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    logging.getLogger("liminal_assets.serving").setLevel(logging.INFO)
+    # uvicorn raises the signal again once it has drained; that ends here
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    watch = (orders, config.drain_wait + config.drain_seconds)
+    threading.Thread(target=_end_with, args=watch, name="parent-watch", daemon=True).start()
+    app = make_app(config)
+    settings = uvicorn.Config(
+        _Beating(app, config),
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        **server_options(config),
+    )
+    _Server(settings, app, config.drain_wait).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        code = main()
+    except StepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
+    sys.stderr.flush()
+    # all is written and closed; taking every imported module apart would only take time
+    os._exit(code)
