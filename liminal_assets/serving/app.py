@@ -314,6 +314,9 @@ class ServingApp:
             "form": model.form if model else None,
             "certificate": model.certificate if model else None,
             "champion": state.wanted,
+            "candidate": state.candidate.version if state.candidate else None,
+            "candidate_share": state.share,
+            "candidate_shadow": state.shadow,
             "problem": state.problem,
             "prediction_log": msgspec.to_builtins(self.log.state) if self.log else None,
         }

@@ -97,7 +97,7 @@ def watched_rows(
     else:
         window = served_window(monitor, now)
         found = _in_memory(PredictionLog(project, deployment.name).read(window.since, window.until))
-    rows, version, others = of_one_version(found, _champion(project, deployment.model))
+    rows, version, others = of_one_version(found, _live(project, deployment))
     watched = WatchedRows(
         window,
         rows,
@@ -227,10 +227,15 @@ def _in_memory(rows: Table) -> Table:
         return Table(rows.name, value=rows.relation().to_arrow_table())
 
 
-def _champion(project: Project, model: str) -> str | None:
-    """The version in use, as the journal says; reading the registry would import MLflow."""
-    last = Journal(project, model).last()
-    return str(last.champion) if last and last.champion is not None else None
+def _live(project: Project, deployment: Deployment) -> str | None:
+    """The version in use, as the journals say; reading the registry would import MLflow. A server
+    that is in the middle of a rollout isn't where the champion is yet."""
+    names = (deployment.name, deployment.model) if deployment.serve else (deployment.model,)
+    for name in names:
+        last = Journal(project, name).last()
+        if last and last.champion is not None:
+            return str(last.champion)
+    return None
 
 
 def _labels(project: Project, monitor: Monitor) -> Table | None:

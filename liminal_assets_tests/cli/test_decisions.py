@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,29 @@ def test_history_tells_each_decision_with_who_and_why(liminal: Liminal, shop: Pa
     assert all(d["reason"] and d["actor"] and d["at"] for d in decisions)
     assert liminal("history", "late", "--limit", "1", "--json").out.count('"number"') == 1
     assert "reject" in liminal("history", "late_api").out
+
+
+def test_now_is_a_decision_of_the_deployment_and_history_says_what_was_in_use_when(
+    liminal: Liminal, shop: Path
+) -> None:
+    decided = json.loads(liminal("history", "late_api", "--json").out)
+    assert liminal("promote", "late_api", "--to", "2", "--now", "--reason", "sure").code == 0
+    last = json.loads(liminal("history", "late_api", "--json").out)[-1]
+    assert (last["of"], last["action"], last["version"], last["reason"]) == (
+        "late_api",
+        "finish",
+        2,
+        "sure",
+    )
+    assert liminal("promote", "late", "--to", "2", "--now").code == 2
+    # the moments of the decisions, as a wall clock here shows them
+    first, second = (datetime.fromisoformat(one["at"]).astimezone() for one in decided[:2])
+    wall = first.replace(tzinfo=None).isoformat(" ")
+    (then,) = json.loads(liminal("history", "late_api", "--at", wall, "--json").out)["in_use"]
+    assert (then["of"], then["champion"]) == ("late", 1)
+    assert "late: version 2 (promote" in liminal("history", "late", "--at", str(second)).out
+    assert "nothing was in use" in liminal("history", "late", "--at", "2001-01-01").out
+    assert liminal("history", "late", "--at", "Tuesday").code == 2
 
 
 def test_rollback_goes_to_the_champion_before_with_a_reason(liminal: Liminal, shop: Path) -> None:

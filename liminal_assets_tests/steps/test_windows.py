@@ -62,6 +62,18 @@ def test_only_rows_of_the_window_are_seen(project: Project) -> None:
     assert watched.reference_name == "the training rows of v1"
 
 
+def test_during_a_rollout_the_version_that_is_live_is_judged(project: Project) -> None:
+    log(project, 60, days=6, version=1)
+    log(project, 40, days=1, version=2)
+    Journal(project, "returned").append("promote", version=2, champion=2, previous=1)
+    deployment = Journal(project, "returned_api")
+    deployment.append("canary", version=2, champion=1, previous=1)
+    watched = watched_rows(project, monitor(project), now=NOW)
+    assert (watched.model_version, watched.reference_name) == ("1", "the training rows of v1")
+    deployment.append("deploy", version=2, champion=2, previous=1)
+    assert watched_rows(project, monitor(project), now=NOW).model_version == "2"
+
+
 def test_after_a_promotion_only_the_champions_rows_are_judged(project: Project) -> None:
     log(project, 50, days=6, version=1, until=NOW - timedelta(hours=1))
     log(project, 10, days=0.03, version=2)
