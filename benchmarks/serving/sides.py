@@ -1,33 +1,47 @@
-"""One side of the comparison on a port: ``python -m benchmarks.serving.sides SIDE PORT``."""
+"""One side of the comparison on a port: ``python -m benchmarks.serving.sides SIDE PORT FOLDER``.
+
+``FOLDER`` is what :func:`benchmarks.serving.pipeline.prepare` wrote. A side imports what it would
+import in production, for its memory is measured.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 
-from benchmarks.serving.pipeline import COLUMNS, fitted, learned
-
 __all__ = ["SIDES"]
 
 
-def liminal() -> Any:
-    """The server of this package."""
-    from liminal_assets.serving import create_app
+def _liminal(folder: Path, model: str) -> Any:
+    """Our server, as a worker has it: from a release, without scikit-learn."""
+    from liminal_assets.serving.app import ServingApp
+    from liminal_assets.serving.live import LiveModel
+    from liminal_assets.serving.model import ServedModel
+    from liminal_assets.serving.release import read_release
 
-    return create_app(fitted(), learned())
+    release = read_release((folder / f"{model}-release").resolve())
+    app = ServingApp(LiveModel.fixed(ServedModel.from_release(release)))
+    unneeded = {"pandas", "sklearn", "mlflow", "pydantic", "scipy"} & set(sys.modules)
+    if unneeded:
+        raise RuntimeError(f"a worker imports {unneeded}")
+    return app
 
 
-def fastapi() -> Any:
-    """What one would write by hand: FastAPI, pydantic, and the pipeline on a DataFrame."""
+def fastapi(folder: Path) -> Any:
+    """What one would write by hand: FastAPI, pydantic, and the booster on a DataFrame."""
+    import joblib
     import pandas as pd
     from fastapi import FastAPI
     from pydantic import create_model
 
-    pipeline = fitted()
-    row_type: Any = create_model("Row", **dict.fromkeys(COLUMNS, (float, ...)))
+    pipeline = joblib.load(folder / "booster.joblib")
+    names = list(pipeline.feature_names_in_)
+    row_type: Any = create_model("Row", **dict.fromkeys(names, (float, ...)))
     app = FastAPI()
 
     def predict(row: Any) -> dict[str, Any]:
@@ -40,7 +54,7 @@ def fastapi() -> Any:
     return app
 
 
-def bare() -> Any:
+def bare(folder: Path) -> Any:
     """An ASGI application that reads the body and answers a constant: the ceiling."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -54,11 +68,16 @@ def bare() -> Any:
     return app
 
 
-SIDES: dict[str, Callable[[], Any]] = {"liminal": liminal, "fastapi": fastapi, "bare": bare}
+SIDES: dict[str, Callable[[Path], Any]] = {
+    "booster": partial(_liminal, model="booster"),
+    "linear": partial(_liminal, model="linear"),
+    "fastapi": fastapi,
+    "bare": bare,
+}
 
 if __name__ == "__main__":
     uvicorn.run(
-        SIDES[sys.argv[1]](),
+        SIDES[sys.argv[1]](Path(sys.argv[3])),
         port=int(sys.argv[2]),
         log_level="error",
         access_log=False,

@@ -153,9 +153,9 @@ def deploy(project: Project, deployment: Deployment | str) -> Deployed:
     target = target_of(project, block)
     _check(target, project, block)
     deployed = target.deploy(project, block, champion_of(project, block))
-    if block.rollout.strategy == "all_at_once":
+    # a server that follows says in the journal itself how far a gradual rollout has come
+    if block.rollout.strategy == "all_at_once" or not target.follows:
         record_live(project, block, deployed.version, deployed.evidence)
-    # else the server itself says in the journal how far the version has come
     return deployed
 
 

@@ -44,6 +44,7 @@ def test_a_deployment_proves_that_its_server_answers_as_the_registry_does(served
     assert answer["prediction"] == scores.prediction[0]
     assert answer["probability"] == scores.probabilities["probability"][0]
     assert deployed.evidence["latency_p50_ms"] > 0
+    assert deployed.evidence["form"] == deployed.evidence["certificate"]["form"] == "onnxruntime"
     assert not processes()
     assert not (served.project.state / "data/shop/late_api__predictions").exists()
 
