@@ -166,7 +166,9 @@ class Rollout(Spec):
     def _of_strategy(self) -> Rollout:
         for strategy, fields in _FIELDS_OF.items():
             for name in sorted(self.model_fields_set & fields):
-                if self.strategy not in strategy.split():
+                # what 'liminal resolve' writes says the defaults too
+                default = type(self).model_fields[name].get_default(call_default_factory=True)
+                if self.strategy not in strategy.split() and getattr(self, name) != default:
                     said = "for" if name == "for_" else name
                     raise ValueError(
                         f"'{said}' goes with 'strategy: {strategy.replace(' ', ' or ')}'"
