@@ -6,6 +6,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ from liminal_assets.language.models import Prepare
 from liminal_assets.serving.forms.compiled import Compiled
 from liminal_assets.serving.model import PipelinePredictor
 from liminal_assets.steps.compile import UnsupportedError, compile_pipeline
-from liminal_assets.steps.compile.certificate import Certificate, certify
+from liminal_assets.steps.compile.certificate import Certificate, DifferentError, certify
 from liminal_assets.steps.prepare import Roles, pipeline_of
 from liminal_assets.steps.signature import Field, Signature
 
@@ -346,6 +347,22 @@ def test_the_threshold_of_a_label() -> None:
         inner, threshold=0.3, pos_label=1, response_method="predict_proba"
     )
     proved(prepared({}, threshold, 2, 2), 2)
+
+
+@pytest.mark.parametrize("change", [1e-6, 0.2, np.nan], ids=["a little", "much", "no number"])
+def test_a_form_that_was_tampered_with_gets_no_certificate(change: float) -> None:
+    pipeline = fit(make_pipeline(numeric(SimpleImputer()), linear_model.LogisticRegression()), 1)
+    description = compile_pipeline(pipeline, SIGNATURE)
+    name = description.said["answer"]["computed"]["intercept"]["array"]
+    # not in place: the array is the pipeline's own
+    doctored = {**description.arrays, name: description.arrays[name] + change}
+    description = replace(description, arrays=doctored)
+    with tempfile.TemporaryDirectory() as folder:
+        description.write(Path(folder))
+        form = Compiled(description.said, Path(folder))
+    itself = PipelinePredictor(pipeline, SIGNATURE)
+    with pytest.raises(DifferentError, match=r"the pipeline's|alone has no answer"):
+        certify("numpy", form, itself, SIGNATURE, [SIGNATURE.sample(table(2).iloc[0].to_dict())])
 
 
 UNKNOWN = {
