@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -156,12 +157,14 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         "deployments": deployments,
         "monitors": monitors,
     }
-    return {
+    document = {
         "name": "shop",
         **draw(_optional(description=texts)),
         "connections": [{"connection": "main", "url": "duckdb://main.duckdb"}],
         **{section: blocks for section, blocks in everything.items() if blocks},
     }
+    # tests change documents, and a constant of a strategy is one object for all of them
+    return copy.deepcopy(document)
 
 
 def load(folder: Path, document: dict[str, Any], **options: Any) -> Project:
