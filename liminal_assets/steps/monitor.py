@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -126,13 +126,7 @@ def _quality(project: Project, block: Monitor, watched: WatchedRows) -> QualityR
     if block.quality is None:
         return None
     columns, codes = expected_columns(project, block, watched)
-    for name in block.quality.columns:
-        if name not in columns:
-            raise StepError(
-                f"there is no column {name!r} to look at",
-                location=project.locate(block, "quality", "columns", name, key=True),
-                hint=did_you_mean(name, columns),
-            )
+    _check_named(project, block, "quality", block.quality.columns, columns, "look at")
     return measure_quality(
         watched.rows,
         watched.reference,
@@ -145,6 +139,24 @@ def _quality(project: Project, block: Monitor, watched: WatchedRows) -> QualityR
     )
 
 
+def _check_named(
+    project: Project,
+    block: Monitor,
+    section: str,
+    named: Iterable[str],
+    columns: Sequence[str],
+    doing: str,
+) -> None:
+    """Refuses settings of a column that isn't there."""
+    for name in named:
+        if name not in columns:
+            raise StepError(
+                f"there is no column {name!r} to {doing}",
+                location=project.locate(block, section, "columns", name, key=True),
+                hint=did_you_mean(name, columns),
+            )
+
+
 def _drift(
     project: Project, block: Monitor, watched: WatchedRows
 ) -> tuple[DriftReport | None, str, Calibration | None]:
@@ -153,13 +165,7 @@ def _drift(
     if watched.reference is None:
         return None, watched.reference_name or "there is nothing to compare with", None
     columns, codes = compared_columns(project, block, watched)
-    for name in block.drift.columns:
-        if name not in columns:
-            raise StepError(
-                f"there is no column {name!r} to compare",
-                location=project.locate(block, "drift", "columns", name, key=True),
-                hint=did_you_mean(name, columns),
-            )
+    _check_named(project, block, "drift", block.drift.columns, columns, "compare")
     try:
         calibration = calibrated(project, block, watched, columns, codes)
         found = calibration.thresholds if calibration else {}
