@@ -164,7 +164,10 @@ def test_the_evidence_says_what_both_did() -> None:
     [
         ({"strategy": "all_at_once", "steps": [5]}, "'steps' goes with 'strategy: canary'"),
         ({"strategy": "canary", "for": "1h"}, "'for' goes with 'strategy: shadow'"),
-        ({"strategy": "all_at_once", "rollback_on": {}}, "goes with 'strategy: canary or shadow'"),
+        (
+            {"strategy": "all_at_once", "rollback_on": {"error_rate": 0.1}},
+            "goes with 'strategy: canary or shadow'",
+        ),
         ({"strategy": "canary", "steps": [25, 5]}, "'steps' must grow"),
         ({"strategy": "canary", "steps": []}, "needs one share"),
         ({"strategy": "shadow", "rollback_on": {"p99_ms": 5}}, "'p99_ms' goes with a canary"),
