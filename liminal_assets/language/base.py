@@ -37,6 +37,7 @@ __all__ = [
     "as_name",
     "is_owner",
     "one_of_keys",
+    "write_duration",
 ]
 
 Name = Annotated[
@@ -109,7 +110,8 @@ def _parse_duration(value: Any) -> Any:
     raise ValueError("a duration is a number and a unit of ms, s, m, h, d or w, such as '26h'")
 
 
-def _write_duration(value: timedelta) -> str:
+def write_duration(value: timedelta) -> str:
+    """A length of time as a file says it: ``10m``, ``26h``."""
     seconds = value.total_seconds()
     for unit, size in sorted(_UNITS.items(), key=lambda item: -item[1]):
         if seconds >= size and (seconds / size).is_integer():
@@ -127,8 +129,15 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(_parse_duration),
     AfterValidator(_positive),
-    PlainSerializer(_write_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": _DURATION.pattern, "examples": ["26h", "7d"]}),
+    PlainSerializer(write_duration, return_type=str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": _DURATION.pattern,
+            "examples": ["26h", "7d"],
+            "$comment": "duration",
+        }
+    ),
 ]
 """A positive length of time: ``90s``, ``10m``, ``26h``, ``7d``."""
 

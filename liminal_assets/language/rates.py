@@ -55,7 +55,12 @@ RateField = Annotated[
     PlainValidator(_parse_rate),
     PlainSerializer(str, return_type=str),
     WithJsonSchema(
-        {"type": "string", "pattern": _RATE.pattern, "examples": ["1 per month", "2 per year"]}
+        {
+            "type": "string",
+            "pattern": _RATE.pattern,
+            "examples": ["1 per month", "2 per year"],
+            "$comment": "rate",
+        }
     ),
 ]
 """``1 per month``, ``2 per week``, ``3 per 10 days``."""

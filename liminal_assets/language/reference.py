@@ -24,6 +24,7 @@ and that `liminal schema` writes for editors: `make docs` writes this page anew.
 - `{{ name }}` takes `variables`, then environment variables that `env` allows. `{{ env.NAME }}`
   takes an environment variable as text. Alone in a value it keeps the variable's type.
 - A duration is a number and a unit: `90s`, `10m`, `26h`, `7d`, `2w`.
+- A rate is a number and a period: `1 per month`, `2 per week`, `3 per 10 days`.
 - A name holds letters, digits and single underscores; two underscores are kept for derived assets
   (`departures__quarantine`).
 - YAML is read as version 1.2: `on`, `no` and dates are text.
@@ -133,8 +134,8 @@ def _type(value: Schema, definitions: dict[str, Schema]) -> str:
         inner = value.get("additionalProperties")
         inside = _type(inner, definitions) if isinstance(inner, dict) else ""
         return f"mapping to {inside}" if inside else "mapping"
-    if "pattern" in value and "examples" in value:
-        return "duration"
+    if "$comment" in value:
+        return str(value["$comment"])
     words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "yes/no"}
     return words.get(str(kind), "any value" if kind is None else str(kind)) + _bounds(value)
 

@@ -78,7 +78,12 @@ _CadenceField = Annotated[
     PlainValidator(_parse_cadence),
     PlainSerializer(str, return_type=str),
     WithJsonSchema(
-        {"type": "string", "pattern": _CADENCE.pattern, "examples": ["30d", "week", "month"]}
+        {
+            "type": "string",
+            "pattern": _CADENCE.pattern,
+            "examples": ["30d", "week", "month"],
+            "$comment": "duration or period of the calendar",
+        }
     ),
 ]
 

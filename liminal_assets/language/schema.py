@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from datetime import timedelta
 from typing import Any
 
-from liminal_assets.language.base import Block
+from pydantic.json_schema import GenerateJsonSchema
+
+from liminal_assets.language.base import Block, write_duration
 from liminal_assets.language.project import ProjectSpec
 
 __all__ = ["editor_schema", "language_schema"]
@@ -22,9 +25,18 @@ _PLACEHOLDER = {"$ref": "#/$defs/Placeholder"}
 _ONLY_TEXT = {"type": "string", "pattern": r"^\s*\{\{\s*[A-Za-z0-9._-]+\s*\}\}\s*$"}
 
 
+class _AsWritten(GenerateJsonSchema):
+    """Defaults as a file says them: pydantic's own would be ISO 8601's ``PT10M``."""
+
+    def encode_default(self, dft: Any) -> Any:
+        return write_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
+
+
 def language_schema() -> Schema:
     """JSON Schema of a ``liminal.yml`` after its variables are filled in, short forms included."""
-    schema = ProjectSpec.model_json_schema(by_alias=True, mode="validation")
+    schema = ProjectSpec.model_json_schema(
+        by_alias=True, mode="validation", schema_generator=_AsWritten
+    )
     for definition in [schema, *schema["$defs"].values()]:
         _own_keys_first(definition)
     for name, add in _SHORT_FORMS.items():

@@ -1,9 +1,10 @@
 """A deployment's server: a controller, the workers that it keeps up, and a clean end.
 
 The controller is this process. It listens on the port without answering, follows the registry, and
-starts the workers, fresh interpreters that share its socket: one accept queue, from which whoever
-is free takes the next connection. Measured with 8 and 32 connections, a queue per worker
-(``SO_REUSEPORT``) spread them no better, and the connections of a worker that ends would be lost.
+starts the workers, fresh interpreters that share its socket. Connections wait in one queue, which
+outlives each of them. A queue per worker (``SO_REUSEPORT``) would be spread by a hash of addresses,
+and Linux resets what waits in the queue of a worker that ends, unless ``net.ipv4.tcp_migrate_req``
+is on. Nothing balances kept connections: each stays with the worker that accepted it.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +87,25 @@ def test_the_reference_is_up_to_date() -> None:
     assert written == reference(), "run 'make docs'"
 
 
+def test_defaults_are_written_as_a_file_says_them() -> None:
+    definitions = editor_schema()["$defs"]
+    pattern = definitions["Drain"]["properties"]["timeout"]["pattern"]
+    for definition in definitions.values():
+        for value in definition.get("properties", {}).values():
+            if value.get("pattern") == pattern and "default" in value:
+                assert re.match(pattern, value["default"])
+    assert definitions["Serve"]["properties"]["drain"]["default"]["timeout"] == "30s"
+
+
 @pytest.mark.parametrize(
     "row",
     [
         "| `host` | text | `127.0.0.1` |  |",
         "| `within` | duration | **required** |  |",
+        "| `reload_every` | duration | `2s` | How often the server looks whether another version "
+        "became champion. |",
+        "| `at_most` | rate |  | Such as `2 per week`: no more retrainings in any time so long, in "
+        "the time of the data. |",
         "| `start` | text |  | The first moment, ISO 8601; with `every`. |",
     ],
 )
