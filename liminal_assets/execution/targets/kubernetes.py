@@ -3,131 +3,99 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
-from liminal_assets.errors import StepError
 from liminal_assets.execution.clusters import refusal
 from liminal_assets.execution.manifests import Manifest
 from liminal_assets.execution.resources import Resources
 from liminal_assets.execution.targets.changes import Changes
-from liminal_assets.execution.targets.cluster import (
-    UnansweredError,
-    cluster_of,
-    condition,
-    first_prediction,
-    forget_secrets,
-    looks,
-    named,
-    pods_problem,
-    taken_away,
-)
-from liminal_assets.execution.targets.pods import PORT, PREFIX, USER, Server, server_name
-from liminal_assets.execution.targets.releases import (
-    local_files,
-    packed_release,
-    publish,
-    server_config,
-)
-from liminal_assets.language.deployments import Deployment
-from liminal_assets.language.diagnostics import Diagnostic
-from liminal_assets.language.loading import Project
+from liminal_assets.execution.targets.cluster import ClusterTarget, UnansweredError, condition
+from liminal_assets.execution.targets.pods import PORT, USER, Server
 from liminal_assets.language.targets import Kubernetes
-from liminal_assets.steps.deploy import Deployed, Target, TargetStatus
-from liminal_assets.steps.proof import Proof
-from liminal_assets.storage.registry import ModelVersion
 
 __all__ = ["KubernetesTarget"]
 
 _DRAIN = 5.0
 """Seconds that a pod which is to end still takes requests, until no proxy sends it any."""
-_KINDS = {
-    "HorizontalPodAutoscaler": "autoscaling/v2",
-    "PodDisruptionBudget": "policy/v1",
-    "Service": "v1",
-    "Deployment": "apps/v1",
-}
-"""What a deployment is on a cluster, in the order in which it can go."""
 
 
-class KubernetesTarget(Target):
+class KubernetesTarget(ClusterTarget[Kubernetes]):
     """Pods of the model server behind a Service of the cluster."""
 
-    def check(self, project: Project, deployment: Deployment) -> Iterable[Diagnostic]:
-        yield from super().check(project, deployment)
-        yield from local_files(project, deployment)
+    spec_type = Kubernetes
+    kinds: ClassVar[Mapping[str, str]] = {
+        "HorizontalPodAutoscaler": "autoscaling/v2",
+        "PodDisruptionBudget": "policy/v1",
+        "Service": "v1",
+        "Deployment": "apps/v1",
+    }
+    main: ClassVar[str] = "Deployment"
+    failure_is_final: ClassVar[bool] = True
 
-    def deploy(self, project: Project, deployment: Deployment, version: ModelVersion) -> Deployed:
-        spec = _spec(deployment)
-        at = project.locate(spec)
-        resources = cluster_of(project, spec)
-        config = server_config(project, deployment)
-        with packed_release(project, deployment, version, config) as packed:
-            url = publish(project, deployment, spec, packed)
-            release = packed.release
-            server = Server(project, deployment, spec, release, url, packed.sha256, config)
-        proof = Proof.of(project, deployment, version)
-        with Changes(resources, at) as changes:
-            changes.apply(server.secret())
-            wanted = {manifest["kind"]: manifest for manifest in _manifests(server, spec)}
-            changes.apply(wanted["Deployment"])
-            found = _until_complete(resources, server, spec)
-            for kind in reversed(_KINDS):
-                if kind not in wanted:
-                    changes.delete(named(kind, server.name, spec.namespace))
-                elif kind != "Deployment":
-                    changes.apply(wanted[kind])
-            evidence = first_prediction(_through_api(resources, wanted["Service"]), proof)
-            before = changes.before(wanted["Deployment"])
-        pod = before["spec"]["template"]["spec"] if before else {}
-        forget_secrets(resources, server, pod)
-        return Deployed(
-            version,
-            f"http://{server.name}.{spec.namespace}.svc/predict",
-            {
-                "revision": _revision(found),
-                "ready_replicas": found["status"].get("readyReplicas", 0),
-                "release": url,
-                "release_sha256": server.sha256,
-                "certificate": release.certificate,
-                **evidence,
-            },
-        )
+    def take_over(self, changes: Changes, resources: Resources, server: Server) -> Manifest:
+        wanted = dict(_specifications(server, self.spec_of(server.deployment)))
+        changes.apply(self.manifest(server, self.main, wanted[self.main]))
+        found = self.until_ready(resources, server)
+        for kind in reversed(list(self.kinds)):
+            if kind not in wanted:
+                changes.delete(self.named(server, kind))
+            elif kind != self.main:
+                changes.apply(self.manifest(server, kind, wanted[kind]))
+        return found
 
-    def status(self, project: Project, deployment: Deployment) -> TargetStatus:
-        spec = _spec(deployment)
-        name = server_name(project, deployment)
-        found = cluster_of(project, spec).read(named("Deployment", name, spec.namespace))
-        if found is None:
-            return TargetStatus("absent")
+    def ask(self, resources: Resources, found: Manifest, body: Any) -> Any:
+        """Asks the service by the proxy of the cluster's API, where that lets us through."""
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+        service = {"kind": "Service", "metadata": found["metadata"]}
+        try:
+            return resources.ask_service(service, "http", "/predict", body)
+        except ApiException as error:
+            raise UnansweredError(error.status, refusal(error)) from None
+        except HTTPError as error:
+            raise UnansweredError(None, str(error)[:300]) from None
+
+    def pod_of(self, main: Manifest) -> Manifest:
+        pod: Manifest = main["spec"]["template"]["spec"]
+        return pod
+
+    def state_of(self, found: Manifest) -> tuple[str, str]:
+        """As ``kubectl rollout status`` judges it."""
         status = found.get("status") or {}
+        wanted = found["spec"].get("replicas", 1)
+        counted = ("updatedReplicas", "replicas", "availableReplicas")
+        seen = int(status.get("observedGeneration", 0))
+        if seen >= found["metadata"].get("generation", 0) and all(
+            status.get(key, 0) == wanted for key in counted
+        ):
+            return "ready", ""
+        progressing = condition(status, "Progressing")
+        failed = progressing.get("status") == "False"
+        return "failed" if failed else "starting", progressing.get("message", "")
+
+    def describe(self, found: Manifest) -> tuple[str | None, Mapping[str, Any]]:
+        metadata, status = found["metadata"], found.get("status") or {}
+        said = metadata.get("annotations") or {}
         ready, wanted = status.get("readyReplicas", 0), found["spec"].get("replicas", 1)
-        failed = condition(status, "Progressing").get("status") == "False"
-        said = found["metadata"].get("annotations") or {}
-        return TargetStatus(
-            "ready" if _complete(found) else "failed" if failed else "starting",
-            said.get(f"{PREFIX}/model-version"),
-            f"http://{name}.{spec.namespace}.svc/predict",
-            {"ready": f"{ready}/{wanted}", "revision": _revision(found)},
-        )
-
-    def delete(self, project: Project, deployment: Deployment) -> bool:
-        spec = _spec(deployment)
-        return taken_away(project, deployment, spec, _KINDS)
+        return f"http://{metadata['name']}.{metadata['namespace']}.svc/predict", {
+            "ready": f"{ready}/{wanted}",
+            "revision": said.get("deployment.kubernetes.io/revision"),
+        }
 
 
-def _manifests(server: Server, spec: Kubernetes) -> Iterator[Manifest]:
-    """What the model server is on a cluster, its secret left out."""
-    yield {
-        "apiVersion": _KINDS["Deployment"],
-        "kind": "Deployment",
-        "metadata": server.metadata(),
-        "spec": {
+def _specifications(server: Server, spec: Kubernetes) -> Iterator[tuple[str, Manifest]]:
+    """What the model server is on a cluster, by kind."""
+    labels = {"matchLabels": server.selector}
+    yield (
+        "Deployment",
+        {
             # an autoscaler sets the number otherwise
             **({"replicas": spec.replicas} if spec.replicas == spec.max_replicas else {}),
             "revisionHistoryLimit": 3,
             "progressDeadlineSeconds": max(1, int(spec.timeout.total_seconds())),
-            "selector": {"matchLabels": server.selector},
+            "selector": labels,
             "strategy": {
                 "type": "RollingUpdate",
                 "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"},
@@ -137,44 +105,31 @@ def _manifests(server: Server, spec: Kubernetes) -> Iterator[Manifest]:
                 "spec": _pod(server, spec),
             },
         },
-    }
-    yield {
-        "apiVersion": _KINDS["Service"],
-        "kind": "Service",
-        "metadata": server.metadata(),
-        "spec": {
+    )
+    yield (
+        "Service",
+        {
             "type": "ClusterIP",
             "selector": server.selector,
             "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],
         },
-    }
-    yield {
-        "apiVersion": _KINDS["PodDisruptionBudget"],
-        "kind": "PodDisruptionBudget",
-        "metadata": server.metadata(),
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": server.selector}},
-    }
+    )
+    yield "PodDisruptionBudget", {"maxUnavailable": 1, "selector": labels}
     if spec.replicas < spec.max_replicas:
-        yield _autoscaler(server, spec)
-
-
-def _autoscaler(server: Server, spec: Kubernetes) -> Manifest:
-    target = {"type": "Utilization", "averageUtilization": spec.target_cpu}
-    return {
-        "apiVersion": _KINDS["HorizontalPodAutoscaler"],
-        "kind": "HorizontalPodAutoscaler",
-        "metadata": server.metadata(),
-        "spec": {
-            "scaleTargetRef": {
-                "apiVersion": _KINDS["Deployment"],
-                "kind": "Deployment",
-                "name": server.name,
+        target = {"type": "Utilization", "averageUtilization": spec.target_cpu}
+        yield (
+            "HorizontalPodAutoscaler",
+            {
+                "scaleTargetRef": {
+                    "apiVersion": "apps/v1",
+                    "kind": "Deployment",
+                    "name": server.name,
+                },
+                "minReplicas": spec.replicas,
+                "maxReplicas": spec.max_replicas,
+                "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
             },
-            "minReplicas": spec.replicas,
-            "maxReplicas": spec.max_replicas,
-            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
-        },
-    }
+        )
 
 
 def _pod(server: Server, spec: Kubernetes) -> Manifest:
@@ -218,67 +173,3 @@ def _pod(server: Server, spec: Kubernetes) -> Manifest:
         "topologySpreadConstraints": spread,
         "securityContext": {"runAsNonRoot": True, "fsGroup": USER},
     }
-
-
-def _until_complete(resources: Resources, server: Server, spec: Kubernetes) -> Manifest:
-    """The Deployment once every pod is of its newest version, and ready.
-
-    Raises:
-        StepError: that takes too long, or can't come true.
-    """
-    name = named("Deployment", server.name, spec.namespace)
-    for more in looks(spec.timeout.total_seconds()):
-        found = resources.read(name)
-        if found is not None and _complete(found):
-            return found
-        progressing = condition((found or {}).get("status") or {}, "Progressing")
-        late = progressing.get("reason") == "ProgressDeadlineExceeded" or not more
-        problem, hopeless = pods_problem(resources, server)
-        if found is None or late or hopeless:
-            break
-    why = problem or progressing.get("message") or "the cluster gives no reason"
-    raise StepError(
-        f"version {server.release.version} isn't ready on the cluster: {why}",
-        location=server.project.locate(spec),
-        hint="what answered before goes on",
-    )
-
-
-def _through_api(resources: Resources, service: Manifest) -> Callable[[Any], Any]:
-    """Asks a service by the proxy of the cluster's API, where that lets us through."""
-    from kubernetes.client import ApiException
-    from urllib3.exceptions import HTTPError
-
-    def ask(body: Any) -> Any:
-        try:
-            return resources.ask_service(service, "http", "/predict", body)
-        except ApiException as error:
-            raise UnansweredError(error.status, refusal(error)) from None
-        except HTTPError as error:
-            raise UnansweredError(None, str(error)[:300]) from None
-
-    return ask
-
-
-def _complete(found: Manifest) -> bool:
-    """As ``kubectl rollout status`` judges it."""
-    status = found.get("status") or {}
-    wanted = found["spec"].get("replicas", 1)
-    counted = ("updatedReplicas", "replicas", "availableReplicas")
-    seen = int(status.get("observedGeneration", 0))
-    return seen >= found["metadata"].get("generation", 0) and all(
-        status.get(key, 0) == wanted for key in counted
-    )
-
-
-def _revision(found: Manifest) -> str | None:
-    annotations = found["metadata"].get("annotations") or {}
-    revision: str | None = annotations.get("deployment.kubernetes.io/revision")
-    return revision
-
-
-def _spec(deployment: Deployment) -> Kubernetes:
-    serve = deployment.serve
-    if serve is None or serve.kubernetes is None:
-        raise StepError(f"{deployment.name} says nothing of kubernetes")
-    return serve.kubernetes

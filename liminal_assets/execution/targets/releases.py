@@ -1,14 +1,14 @@
-"""Releases in a store that servers elsewhere read: object storage, or a shared folder."""
+"""Targets elsewhere: their servers answer from a release in a store that both can reach."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -22,15 +22,45 @@ from liminal_assets.serving.config import WorkerConfig
 from liminal_assets.serving.protection import protected
 from liminal_assets.serving.release import Release
 from liminal_assets.serving.releases import prepare_release
+from liminal_assets.steps.deploy import Target
 from liminal_assets.storage.registry import ModelVersion
 
 __all__ = [
     "Packed",
-    "local_files",
+    "ReleaseTarget",
     "packed_release",
     "publish",
     "server_config",
 ]
+
+
+Spec = TypeVar("Spec", bound=RemoteTarget)
+
+
+class ReleaseTarget(Target, Generic[Spec]):
+    """A target whose servers have neither project nor registry.
+
+    Attributes:
+        spec_type: what ``serve:`` says of it.
+    """
+
+    spec_type: type[Spec]
+
+    def spec_of(self, deployment: Deployment) -> Spec:
+        """What a deployment says of its target.
+
+        Raises:
+            StepError: nothing.
+        """
+        serve = deployment.serve
+        said = getattr(serve, serve.target, None) if serve else None
+        if not isinstance(said, self.spec_type):
+            raise StepError(f"{deployment.name} says nothing of {self.spec_type.__name__.lower()}")
+        return said
+
+    def check(self, project: Project, deployment: Deployment) -> Iterable[Diagnostic]:
+        yield from super().check(project, deployment)
+        yield from _local_files(project, deployment)
 
 
 @dataclass(frozen=True)
@@ -62,7 +92,7 @@ def server_config(project: Project, deployment: Deployment) -> WorkerConfig:
     return protected(WorkerConfig(deployment.name, root=""), project, deployment)
 
 
-def local_files(project: Project, deployment: Deployment) -> Iterator[Diagnostic]:
+def _local_files(project: Project, deployment: Deployment) -> Iterator[Diagnostic]:
     """What a server elsewhere can't have: files of this machine."""
     serve = deployment.serve or Serve()
     files = {

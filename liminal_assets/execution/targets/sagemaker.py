@@ -13,7 +13,7 @@ from liminal_assets.errors import StepError
 from liminal_assets.execution.targets.pods import PREFIX, server_name
 from liminal_assets.execution.targets.releases import (
     Packed,
-    local_files,
+    ReleaseTarget,
     packed_release,
     server_config,
 )
@@ -22,7 +22,7 @@ from liminal_assets.language.deployments import Deployment, Rollout
 from liminal_assets.language.diagnostics import Diagnostic
 from liminal_assets.language.loading import Project
 from liminal_assets.language.targets import SageMaker
-from liminal_assets.steps.deploy import Deployed, Target, TargetStatus
+from liminal_assets.steps.deploy import Deployed, TargetStatus
 from liminal_assets.steps.proof import Proof
 from liminal_assets.storage.registry import ModelVersion
 
@@ -41,21 +41,21 @@ _STATES = {
 }
 
 
-class SageMakerTarget(Target):
+class SageMakerTarget(ReleaseTarget[SageMaker]):
     """The model server as a SageMaker endpoint; it answers at ``/ping`` and ``/invocations``."""
 
     strategies: ClassVar[frozenset[str]] = frozenset({"all_at_once", "canary"})
+    spec_type = SageMaker
 
     def check(self, project: Project, deployment: Deployment) -> Iterable[Diagnostic]:
         yield from super().check(project, deployment)
-        yield from local_files(project, deployment)
         if deployment.rollout.strategy == "canary":
-            for path, message, hint in _unshiftable(deployment.rollout, _spec(deployment)):
+            for path, message, hint in _unshiftable(deployment.rollout, self.spec_of(deployment)):
                 at = project.locate(deployment, "rollout", *path)
                 yield Diagnostic(at, "unsupported-rollout", message, hint)
 
     def deploy(self, project: Project, deployment: Deployment, version: ModelVersion) -> Deployed:
-        spec = _spec(deployment)
+        spec = self.spec_of(deployment)
         endpoint = _endpoint(project, deployment, spec)
         there = _settled(endpoint)
         config = server_config(project, deployment)
@@ -94,7 +94,7 @@ class SageMakerTarget(Target):
         )
 
     def status(self, project: Project, deployment: Deployment) -> TargetStatus:
-        endpoint = _endpoint(project, deployment, _spec(deployment))
+        endpoint = _endpoint(project, deployment, self.spec_of(deployment))
         found = endpoint.described()
         if found is None:
             return TargetStatus("absent")
@@ -110,7 +110,7 @@ class SageMakerTarget(Target):
         )
 
     def delete(self, project: Project, deployment: Deployment) -> bool:
-        endpoint = _endpoint(project, deployment, _spec(deployment))
+        endpoint = _endpoint(project, deployment, self.spec_of(deployment))
         deleted = endpoint.delete()
         return endpoint.forget() or deleted
 
@@ -346,10 +346,3 @@ def _endpoint(project: Project, deployment: Deployment, spec: SageMaker) -> Endp
 def _access(project: Project, spec: SageMaker) -> dict[str, Any]:
     at = project.locate(spec)
     return {"connection": spec.profile, "region": spec.region, "location": at}
-
-
-def _spec(deployment: Deployment) -> SageMaker:
-    serve = deployment.serve
-    if serve is None or serve.sagemaker is None:
-        raise StepError(f"{deployment.name} says nothing of sagemaker")
-    return serve.sagemaker

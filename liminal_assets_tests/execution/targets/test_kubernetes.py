@@ -43,7 +43,7 @@ def test_a_version_is_a_deployment_and_what_belongs_to_it(
     deployed = deploy(project, block)
     assert deployed.endpoint == "http://shop--late-api.ml.svc/predict"
     evidence = deployed.evidence
-    assert (evidence["revision"], evidence["ready_replicas"]) == ("1", 1)
+    assert (evidence["revision"], evidence["ready"]) == ("1", "1/1")
     assert evidence["first_prediction"]["prediction"] in (0, 1)
     assert evidence["certificate"]["form"]
     assert ready.kinds() == {*KINDS, "pods"}
