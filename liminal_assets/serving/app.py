@@ -22,7 +22,6 @@ from liminal_assets.serving.engine import Engine
 from liminal_assets.serving.errors import RequestError
 from liminal_assets.serving.flight import FLIGHT, Flight
 from liminal_assets.serving.guard import Guard, given_up
-from liminal_assets.serving.ids import new_id
 from liminal_assets.serving.live import LiveModel
 from liminal_assets.serving.messages import (
     HTML,
@@ -34,6 +33,7 @@ from liminal_assets.serving.messages import (
     read_body,
 )
 from liminal_assets.serving.model import ServedModel
+from liminal_assets.serving.protocols.feedback import FeedbackProtocol
 from liminal_assets.serving.protocols.inference import InferenceProtocol, Served
 from liminal_assets.serving.protocols.mlflow import MlflowProtocol
 from liminal_assets.serving.protocols.predict import PredictProtocol
@@ -42,6 +42,7 @@ from liminal_assets.serving.shadow import Comparer
 from liminal_assets.serving.spool import Spool
 from liminal_assets.serving.watch import Watch
 from liminal_assets.steps.signature import Signature
+from liminal_assets.storage.ids import new_id
 
 if TYPE_CHECKING:
     from liminal_assets.serving.protocols.inference_grpc import GrpcServer
@@ -155,6 +156,8 @@ class ServingApp:
         yield from PredictProtocol(self.engine, self._max_bytes).routes
         yield from MlflowProtocol(self.engine, self._max_bytes).routes
         yield from InferenceProtocol(self._served).routes
+        if self.log is not None:
+            yield from FeedbackProtocol(self.engine, self.log).routes
         pages = {
             "/healthz": self._healthz,
             "/readyz": self._readyz,
@@ -247,9 +250,12 @@ class ServingApp:
             flight.received = time.time()
             guard.received(flight)
             request = Request(scope, body, variables, flight.received)
-            sticky = self.engine.sticky
-            model = self.engine.route(request.header(sticky) if sticky else b"")
-            flight.version = model.version
+            if route.counted:
+                sticky = self.engine.sticky
+                model = self.engine.route(request.header(sticky) if sticky else b"")
+                flight.version = model.version
+            else:
+                model = self.engine.stable()
             FLIGHT.set(flight)
             if len(body) <= _INLINE_BYTES and not model.slow and not request.bulk:
                 response = route.answer(model, request)

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from liminal_assets.errors import StepError
-from liminal_assets.serving.ids import new_id
 from liminal_assets.serving.logged import feedback_rows, prediction_rows
 from liminal_assets.serving.segment_files import held, segments_of
 from liminal_assets.serving.segments import MAGIC, Segment, read_segment
 from liminal_assets.serving.spool import DRAIN_STATE
+from liminal_assets.storage.ids import new_id
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,7 +16,6 @@ from typing import Any
 
 from liminal_assets.serving.errors import RequestError
 from liminal_assets.serving.flight import FLIGHT
-from liminal_assets.serving.ids import new_id, row_ids
 from liminal_assets.serving.live import LiveModel
 from liminal_assets.serving.metrics import Metrics
 from liminal_assets.serving.model import ServedModel
@@ -26,6 +25,7 @@ from liminal_assets.serving.shadow import Compared, Comparer
 from liminal_assets.serving.spool import Spool
 from liminal_assets.serving.validation import validated
 from liminal_assets.steps.scores import Scores
+from liminal_assets.storage.ids import new_id, row_ids
 
 __all__ = ["Answer", "Engine", "place_of"]
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from liminal_assets.serving.ids import row_ids
 from liminal_assets.serving.segments import Feedback, Layout, Request
+from liminal_assets.storage.ids import row_ids
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -115,6 +115,9 @@ def _feedback_table(kind: Sequence[tuple[str, str]], feedback: Sequence[Feedback
             **columns,
             "at": _moments([one.at for one in feedback], ones),
             "label": [one.label for one in feedback],
+            "labelled_at": _moments(
+                [f.received_at if f.labelled_at is None else f.labelled_at for f in feedback], ones
+            ),
             "received_at": _moments([one.received_at for one in feedback], ones),
         }
     )

@@ -17,7 +17,7 @@ from liminal_assets.serving.release import Release
 from liminal_assets.serving.validation import validated
 from liminal_assets.steps.score import Scorer, model_errors
 from liminal_assets.steps.scores import Scores
-from liminal_assets.steps.signature import Signature
+from liminal_assets.steps.signature import FieldType, Signature
 
 __all__ = ["PipelinePredictor", "Predictor", "ServedModel"]
 
@@ -90,6 +90,7 @@ class ServedModel:
         example: a row that it can answer: shown in the documentation, and asked before the
             version takes over.
         loaded_at: when it was loaded (UTC).
+        label_type: the type of its predictions, and so of the truth.
         slow: whether one row takes so long that a thread should answer it.
         form: which form of the model answers.
         certificate: what shows that the form answers as the pipeline does.
@@ -102,6 +103,7 @@ class ServedModel:
     run_id: str | None = None
     example: Mapping[str, Any] = field(default_factory=dict)
     loaded_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    label_type: FieldType = "any"
     slow: bool = False
     form: str = "pipeline"
     certificate: Mapping[str, Any] = field(default_factory=dict)
@@ -164,6 +166,7 @@ class ServedModel:
             signature=signature,
             predictor=predictor,
             example={**{field.name: None for field in signature.carried}, **row},
+            label_type=_LABELS.get(type(scores.prediction.tolist()[0]), "any"),
             slow=seconds > SLOW_SECONDS,
         )
 
@@ -185,6 +188,14 @@ class ServedModel:
             problems = [Problem(int(row), "prediction", said) for row in wrong]
             raise RequestError(422, "no_answer", said, problems)
         return scores
+
+
+_LABELS: Mapping[type, FieldType] = {
+    bool: "boolean",
+    int: "long",
+    float: "double",
+    str: "string",
+}
 
 
 def _seconds(predictor: Predictor, columns: Mapping[str, Sequence[Any]]) -> float:

@@ -16,6 +16,7 @@ from liminal_assets.serving.drain import Drain
 from liminal_assets.serving.folders import ServingFolders
 from liminal_assets.serving.records import Recording
 from liminal_assets.serving.spool import SpoolSettings
+from liminal_assets.steps.identity import entity_columns
 from liminal_assets.storage.predictions import FeedbackLog, PredictionLog
 
 __all__ = ["drain_of", "spool_settings"]
@@ -36,6 +37,7 @@ def spool_settings(project: Project, deployment: Deployment) -> SpoolSettings | 
         max_mb=said.max_mb,
         rotate=said.rotate.total_seconds(),
         recording=Recording(said.sample, mask, _salts(project, deployment, said)),
+        entity=entity_columns(project, deployment.model),
     )
 
 

@@ -10,11 +10,11 @@ from zlib import crc32
 
 import msgspec
 
-from liminal_assets.serving.ids import sampled
 from liminal_assets.serving.model import ServedModel
 from liminal_assets.serving.segments import Layout, Request, frame
 from liminal_assets.steps.scores import Scores
 from liminal_assets.steps.signature import Field
+from liminal_assets.storage.ids import sampled
 
 __all__ = ["Answered", "Recorder", "Recording", "masked"]
 

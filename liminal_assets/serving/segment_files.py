@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from liminal_assets.serving.ids import new_id
 from liminal_assets.serving.segments import MAGIC, SUFFIX, Layout, read_segment
+from liminal_assets.storage.ids import new_id
 
 __all__ = ["Item", "OpenSegment", "dropped", "held", "segments_of", "sizes"]
 

@@ -91,6 +91,7 @@ class Feedback(msgspec.Struct, tag="feedback", array_like=True, frozen=True):
         prediction_id: the prediction that it is about.
         entity: name, type and value of each entity column, where it is about an entity.
         at: the moment that it is about: seconds since 1970.
+        labelled_at: when the truth was known: seconds since 1970; None: when it arrived.
     """
 
     id: str
@@ -99,6 +100,7 @@ class Feedback(msgspec.Struct, tag="feedback", array_like=True, frozen=True):
     prediction_id: str | None = None
     entity: Sequence[tuple[str, str, Any]] = ()
     at: float | None = None
+    labelled_at: float | None = None
 
 
 _decoder = msgspec.msgpack.Decoder(Layout | Request | Feedback)

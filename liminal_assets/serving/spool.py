@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -45,12 +46,14 @@ class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_mb: the most that the spool may hold, in MiB.
         rotate: seconds after which a segment is handed over.
         recording: what is kept of a request.
+        entity: the columns that say what a row is about: labels may name it.
     """
 
     durable: bool = False
     max_mb: float = 1024.0
     rotate: float = 10.0
     recording: Recording = Recording()
+    entity: Sequence[str] = ()
 
 
 class LogState(msgspec.Struct, frozen=True):

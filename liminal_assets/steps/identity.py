@@ -10,7 +10,7 @@ from liminal_assets.language.models import Model
 from liminal_assets.steps.signature import Field, FieldType
 from liminal_assets.storage.tables import TableStore
 
-__all__ = ["carried_fields", "identifying_columns"]
+__all__ = ["carried_fields", "entity_columns", "identifying_columns"]
 
 
 def carried_fields(project: Project, model: str) -> tuple[Field, ...]:
@@ -40,6 +40,14 @@ def identifying_columns(block: Block | None) -> tuple[str, ...]:
     if isinstance(block, Dataset) and block.timestamp:
         return (block.timestamp,)
     return ()
+
+
+def entity_columns(project: Project, model: str) -> tuple[str, ...]:
+    """The columns that name what a row of a model's feature is about; none where the project
+    doesn't say."""
+    block = project.blocks.get(model)
+    source = project.blocks.get(block.features) if isinstance(block, Model) else None
+    return source.entity if isinstance(source, Feature) else ()
 
 
 def _field_type(sql: str) -> FieldType:

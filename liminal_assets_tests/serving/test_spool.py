@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from liminal_assets.serving import spool as spool_module
 from liminal_assets.serving.drain import Drain
 from liminal_assets.serving.errors import RequestError
-from liminal_assets.serving.ids import is_id, moment_of, new_id, sampled
 from liminal_assets.serving.records import Answered, Recorder, Recording
 from liminal_assets.serving.segment_files import OpenSegment, segments_of
 from liminal_assets.serving.segments import MAGIC, frames, read_segment
 from liminal_assets.serving.spool import Spool, SpoolSettings
 from liminal_assets.steps.scores import Scores
+from liminal_assets.storage.ids import is_id, moment_of, new_id, sampled
 from liminal_assets_tests.serving.spooling import Sink, answered
 
 
@@ -140,7 +140,7 @@ def test_what_must_be_kept_and_cannot_is_refused(
 WRITER = """
     import asyncio, sys
     from pathlib import Path
-    from liminal_assets.serving.ids import new_id
+    from liminal_assets.storage.ids import new_id
     from liminal_assets.serving.spool import Spool, SpoolSettings
     from liminal_assets_tests.serving.spooling import answered
 

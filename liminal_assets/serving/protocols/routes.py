@@ -83,10 +83,16 @@ class Page(Route):
 
 @dataclass(frozen=True)
 class Scoring(Route):
-    """A question to a version of the model; large or slow ones are answered in a thread."""
+    """A question to a version of the model; large or slow ones are answered in a thread.
+
+    Attributes:
+        counted: whether it is for a version, which a rollout may choose and is judged by. Others
+            are told the one that answers usually.
+    """
 
     answer: Callable[[ServedModel, Request], Response]
     methods: tuple[str, ...] = field(default=("POST",))
+    counted: bool = True
 
 
 class Router:
