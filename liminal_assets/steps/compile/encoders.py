@@ -12,17 +12,22 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from liminal_assets.steps.compile.converters import transformer
 from liminal_assets.steps.compile.values import Columns, Matrix, Node, UnsupportedError
-from liminal_assets.steps.signature import Field
+from liminal_assets.steps.signature import Field, Signature
 
 __all__ = ["is_encoder", "may_precede", "tabulated"]
 
 _ENCODERS = ("Factors", "OneHotEncoder", "OrdinalEncoder", "TargetEncoder")
 _BEFORE = ("Categories", "SimpleImputer")
 _CELLS = 10_000_000
-"""The largest table of one column while it is made."""
+"""The largest table of one column."""
+_ASKED = 20_000
+"""Values that are asked about at a time; fewer where each is answered by many numbers."""
+_REFUSED = 100
+"""The most known values that may be refused."""
 _NEVER_SEEN: dict[str, Any] = {
     "string": "never seen before \U0001f9ed",
     "long": -(2**62) + 1,
@@ -82,28 +87,26 @@ def tabulated(chain: Sequence[Any], value: Columns | Matrix) -> Matrix:
         raise UnsupportedError(f"{type(chain[-1]).__name__} after other steps")
     asked = _Asked(chain, value)
     known = [_known(chain, place, column) for place, column in enumerate(value.fields)]
-    base = [values[0] if values else _unseen(f) for values, f in zip(known, value.fields)]  # noqa: B905
-    start = asked.rows([base])
+    pairs = zip(known, value.fields, strict=True)
+    asked.base = [values[0] if values else _unseen(column) for values, column in pairs]
+    start = asked.rows([asked.base])
     if start is None:
         raise UnsupportedError(f"{type(chain[-1]).__name__} refuses its own categories")
-    width = start.shape[1]
+    asked.nothing = start[:0]
+    constant = start.toarray()[0]
     tables: list[Node] = []
     owner: dict[int, str] = {}
-    constant = start[0].copy()
     for place, column in enumerate(value.fields):
-        if len(known[place]) * width > _CELLS:
-            raise UnsupportedError(f"the {len(known[place]):,} categories of {column.name}")
-        keys, found = asked.known(base, place, known[place], width)
+        keys, found = asked.column(place, known[place])
         others = []
         for odd in (_unseen(column), None):
-            answer = asked.rows([[*base[:place], odd, *base[place + 1 :]]])
-            others.append(-1 if answer is None else len(found))
+            answer = asked.rows([asked.with_value(place, odd)])
+            others.append(-1 if answer is None else found.shape[0])
             if answer is not None:
-                found = np.vstack([found, answer])
+                found = sparse.vstack([found, answer], format="csr")
         if len(keys) < len(known[place]) and others[0] >= 0:
             raise UnsupportedError(f"{type(chain[-1]).__name__} refuses some known categories")
-        changed = (found != start[0]) & ~(np.isnan(found) & np.isnan(start[0]))
-        own = np.flatnonzero(changed.any(axis=0))
+        own = _changed(found, start)
         for number in own.tolist():
             if owner.setdefault(number, column.name) != column.name:
                 raise UnsupportedError(f"{owner[number]} and {column.name} encoded as one")
@@ -114,40 +117,63 @@ def tabulated(chain: Sequence[Any], value: Columns | Matrix) -> Matrix:
                 "keys": keys,
                 "unknown": others[0],
                 "missing": others[1],
-                **_cells(found[:, own], own),
+                **_cells(found[:, own], own, column),
             }
         )
-    node = {"op": "categories", "width": width, "constant": constant, "tables": tables}
-    return Matrix(node, width, asked.labels)
+    node = {"op": "categories", "width": len(constant), "constant": constant, "tables": tables}
+    return Matrix(node, len(constant), asked.labels)
 
 
-def _cells(found: np.ndarray, own: np.ndarray) -> Node:
+def _changed(found: sparse.csr_array, start: sparse.csr_array) -> np.ndarray:
+    """The columns in which any row of ``found`` isn't as in ``start``."""
+    changed = np.zeros(found.shape[1], bool)
+    changed[found.indices] = True
+    for number in start.indices.tolist():
+        one, all_of_it = start[0, number], found[:, [number]].toarray()
+        changed[number] = not ((all_of_it == one) | (np.isnan(all_of_it) & np.isnan(one))).all()
+    return np.flatnonzero(changed)
+
+
+def _cells(found: sparse.csr_array, own: np.ndarray, column: Field) -> Node:
     """The numbers of each value: one and its place where there is never more than one."""
-    filled = found != 0
-    most: Any = filled.sum(axis=1).max(initial=0)
-    if len(own) == 0 or most > 1:
-        return {"places": own, "values": found}
-    first = filled.argmax(axis=1)
-    there = filled.any(axis=1)
-    values = np.where(there, found[np.arange(len(found)), first], 0.0)
-    return {"places": np.where(there, own[first], -1), "values": values}
+    counts = np.diff(found.indptr)
+    if len(own) == 0 or counts.max(initial=0) > 1:
+        if found.shape[0] * len(own) > _CELLS:
+            raise UnsupportedError(f"the {found.shape[0]:,} categories of {column.name}")
+        return {"places": own, "values": found.toarray()}
+    there = counts > 0
+    places, values = np.full(len(counts), -1), np.zeros(len(counts))
+    places[there], values[there] = own[found.indices], found.data
+    return {"places": places, "values": values}
 
 
 class _Asked:
-    """Fitted steps that are asked about rows as a server would have them."""
+    """Fitted steps that are asked about rows as a server would have them.
+
+    Attributes:
+        base: a row that they take.
+        nothing: what they make of no rows.
+        labels: for columns that stand for categories, what each number stands for.
+    """
+
+    base: list[Any]
+    nothing: sparse.csr_array
 
     def __init__(self, chain: Sequence[Any], value: Columns) -> None:
-        self._chain, self._value = chain, value
-        self._sample = value.signature.sample()
+        self._chain = chain
+        self._signature = Signature(tuple(value.fields))
+        self._refused = 0
+        self._sparse = False
         self.labels: dict[int, Sequence[Any]] = {}
 
-    def rows(self, rows: Sequence[Sequence[Any]]) -> np.ndarray | None:
-        """What they make of rows; None if they refuse them."""
-        signature = self._value.signature
-        columns = {name: [one] * len(rows) for name, one in self._sample.items()}
-        for place, name in enumerate(self._value.names):
-            columns[name] = [row[place] for row in rows]
-        made: Any = signature.frame(columns, len(rows))[list(self._value.names)]
+    def with_value(self, place: int, one: Any) -> list[Any]:
+        """The base with another value of one column."""
+        return [*self.base[:place], one, *self.base[place + 1 :]]
+
+    def rows(self, rows: Sequence[Sequence[Any]]) -> sparse.csr_array | None:
+        """What they make of rows, without zeros; None if they refuse them."""
+        columns = dict(zip(self._signature.names, map(list, zip(*rows, strict=True)), strict=True))
+        made: Any = self._signature.frame(columns, len(rows))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
@@ -155,24 +181,41 @@ class _Asked:
                     made = step.transform(made)
             except _REFUSALS:
                 return None
-        return self._dense(made)
+        self._sparse = sparse.issparse(made)
+        found = sparse.csr_array(made if self._sparse else self._dense(made), dtype=float)
+        found.sum_duplicates()
+        found.eliminate_zeros()
+        return found
 
-    def known(
-        self, base: list[Any], place: int, values: list[Any], width: int
-    ) -> tuple[list[Any], np.ndarray]:
-        """The values of one column that they take, and what they make of them."""
-        rows = [[*base[:place], one, *base[place + 1 :]] for one in values]
-        found = self.rows(rows) if rows else np.empty((0, width))
+    def column(self, place: int, values: list[Any]) -> tuple[list[Any], sparse.csr_array]:
+        """The values of one column that they take, and what they make of them.
+
+        Refused values are found by halves: few among many cost few questions.
+        """
+        width = max(self.nothing.shape[1], 1)
+        most = _ASKED if self._sparse else max(1, min(_ASKED, _CELLS // width))
+        starts = range(0, len(values), most)
+        return self._together([self._part(place, values[at : at + most]) for at in starts])
+
+    def _part(self, place: int, values: list[Any]) -> tuple[list[Any], sparse.csr_array]:
+        found = self.rows([self.with_value(place, one) for one in values])
         if found is not None:
             return values, found
-        answers = [self.rows([row]) for row in rows]
-        pairs = zip(values, answers, strict=True)
-        taken = [(one, answer) for one, answer in pairs if answer is not None]
-        return [one for one, _ in taken], np.vstack([answer for _, answer in taken])
+        if len(values) == 1:
+            self._refused += 1
+            if self._refused > _REFUSED:
+                raise UnsupportedError(f"{type(self._chain[-1]).__name__} refuses many categories")
+            return self._together([])
+        half = len(values) // 2
+        return self._together([self._part(place, part) for part in (values[:half], values[half:])])
+
+    def _together(
+        self, parts: Sequence[tuple[list[Any], sparse.csr_array]]
+    ) -> tuple[list[Any], sparse.csr_array]:
+        taken = [one for values, _ in parts for one in values]
+        return taken, sparse.vstack([self.nothing, *(found for _, found in parts)], format="csr")
 
     def _dense(self, made: Any) -> np.ndarray:
-        if hasattr(made, "toarray"):
-            made = made.toarray()
         if not hasattr(made, "dtypes"):
             return np.asarray(made, float)
         columns = []

@@ -43,7 +43,7 @@ from sklearn.preprocessing import (
 from liminal_assets.language.models import Prepare
 from liminal_assets.serving.forms.compiled import Compiled
 from liminal_assets.serving.model import PipelinePredictor
-from liminal_assets.steps.compile import UnsupportedError, compile_pipeline
+from liminal_assets.steps.compile import UnsupportedError, compile_pipeline, encoders
 from liminal_assets.steps.compile.certificate import Certificate, DifferentError, certify
 from liminal_assets.steps.prepare import Roles, pipeline_of
 from liminal_assets.steps.signature import Field, Signature
@@ -183,6 +183,26 @@ def test_encoders_of_categories(steps: list[Any], seed: int, classes: int) -> No
     )
     pipeline = make_pipeline(encoded, linear_model.LogisticRegression())
     proved(fit(pipeline, seed, classes), seed)
+
+
+def test_a_category_that_is_refused_among_many_is_found_with_few_questions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    rows = encoders._Asked.rows
+    monkeypatch.setattr(
+        encoders._Asked, "rows", lambda self, some: asked.append(len(some)) or rows(self, some)
+    )
+    frame = pd.DataFrame({"word": [f"word {place % 500}" for place in range(1000)]}, dtype=object)
+    # no row is empty, so the encoder doesn't know what the imputer makes of nulls
+    words = make_pipeline(SimpleImputer(strategy="constant", fill_value="none"), OneHotEncoder())
+    columns = make_column_transformer((words, ["word"]))
+    pipeline = make_pipeline(columns, linear_model.LogisticRegression())
+    description = compile_pipeline(pipeline.fit(frame, np.arange(1000) % 2), Signature.of(frame))
+    (table_of_words,) = description.said["prepare"]["source"]["tables"]
+    assert len(table_of_words["keys"]) == 500
+    assert (table_of_words["unknown"], table_of_words["missing"]) == (-1, -1)
+    assert len(asked) < 30
 
 
 CLASSIFIERS = [
