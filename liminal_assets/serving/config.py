@@ -13,6 +13,7 @@ import msgspec
 from liminal_assets.errors import StepError
 from liminal_assets.serving.access import AccessLogConfig
 from liminal_assets.serving.auth import AuthConfig
+from liminal_assets.serving.destination import LogDestination
 from liminal_assets.serving.folders import ServingFolders
 from liminal_assets.serving.spool import SpoolSettings
 from liminal_assets.serving.telemetry import TelemetryConfig
@@ -84,6 +85,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         access_log: whether and how requests are written.
         telemetry: where traces go.
         tls: certificate and key, as paths.
+        log: where whoever starts the workers of a server without a project brings what they keep.
     """
 
     name: str
@@ -99,6 +101,19 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     access_log: AccessLogConfig | None = None
     telemetry: TelemetryConfig | None = None
     tls: Tls | None = None
+    log: LogDestination | None = None
+
+    @property
+    def public(self) -> WorkerConfig:
+        """What anybody may read of it: no keys, nor anything that may hold one."""
+        spool = self.spool
+        return msgspec.structs.replace(
+            self,
+            auth=None,
+            telemetry=None,
+            spool=None if spool and spool.recording.salts else spool,
+            log=self.log.public if self.log else None,
+        )
 
     @property
     def folders(self) -> ServingFolders:

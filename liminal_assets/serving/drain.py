@@ -79,16 +79,24 @@ class Drain:
         predictions: where answered rows go.
         feedback: where labels go.
         every: seconds between two looks at the spool.
+        tidies: whether it puts small pieces of the log together besides.
     """
 
     def __init__(
-        self, folder: Path, predictions: LogSink, feedback: LogSink, *, every: float = 5.0
+        self,
+        folder: Path,
+        predictions: LogSink,
+        feedback: LogSink,
+        *,
+        every: float = 5.0,
+        tidies: bool = True,
     ) -> None:
         self.folder = folder
         self.state = DrainState()
         self._predictions = predictions
         self._feedback = feedback
         self._every = every
+        self._tidies = tidies
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -131,7 +139,7 @@ class Drain:
     def _run(self) -> None:
         while not self._stop.wait(self._every):
             try:
-                if self.merge():
+                if self.merge() and self._tidies:
                     for sink in (self._predictions, self._feedback):
                         sink.tidy()
             except StepError as error:

@@ -21,6 +21,9 @@ from liminal_assets.storage.predictions import FeedbackLog, PredictionLog
 
 __all__ = ["drain_of", "spool_settings"]
 
+_EVERY, _EVERY_OF_SEVERAL = 5.0, 30.0
+"""Seconds between two looks at the spool."""
+
 
 def spool_settings(project: Project, deployment: Deployment) -> SpoolSettings | None:
     """How workers of a deployment keep what they answer; None if they keep nothing.
@@ -41,12 +44,26 @@ def spool_settings(project: Project, deployment: Deployment) -> SpoolSettings | 
     )
 
 
-def drain_of(project: Project, deployment: Deployment) -> Drain:
-    """What merges the spool of a deployment's workers into its log."""
+def drain_of(
+    project: Project,
+    deployment: Deployment,
+    folders: ServingFolders | None = None,
+    *,
+    alone: bool = True,
+) -> Drain:
+    """What merges the spool of a deployment's workers into its log.
+
+    Args:
+        folders: those of the workers; default: the deployment's on this machine.
+        alone: whether nothing else writes that log. Of several, none may put its files together,
+            and each writes them less often.
+    """
     return Drain(
-        ServingFolders.of(project.state, deployment.name).spool,
+        (folders or ServingFolders.of(project.state, deployment.name)).spool,
         PredictionLog(project, deployment.name),
         FeedbackLog(project, deployment.name),
+        every=_EVERY if alone else _EVERY_OF_SEVERAL,
+        tidies=alone,
     )
 
 

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -29,6 +30,9 @@ from liminal_assets.serving.plan import Plan, write_plan
 from liminal_assets.serving.port import bound_socket
 from liminal_assets.serving.release import read_release
 from liminal_assets.serving.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from liminal_assets.serving.drain import Drain
 
 __all__ = ["main", "run"]
 
@@ -95,15 +99,34 @@ def run(asked: argparse.Namespace) -> bool:
 
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, end)
-            supervisor = Supervisor(config, bound, asked.workers)
+            # what nobody merges would only fill the disk; passwords are nothing that workers need
+            spool = config.spool if config.log else None
+            told = msgspec.structs.replace(config, spool=spool, log=None)
+            supervisor = Supervisor(told, bound, asked.workers)
+            drain = _drain(config)
             supervisor.start()
+            if drain is not None:
+                drain.start()
             _log.info("%s listens at port %s", config.name, bound.getsockname()[1])
             try:
                 while not ends.wait(_LOOK_SECONDS):
                     supervisor.check()
             finally:
-                gently = supervisor.stop(config.drain_seconds + _KILL_SECONDS)
+                longest = config.drain_wait + config.drain_seconds
+                gently = supervisor.stop(longest + _KILL_SECONDS)
+                if drain is not None:
+                    drain.close()
     return gently
+
+
+def _drain(config: WorkerConfig) -> Drain | None:
+    """What brings the workers' predictions into the project's log."""
+    if config.spool is None or config.log is None:
+        return None
+    # DuckDB and Arrow are for those who log
+    from liminal_assets.serving.recording import drain_of
+
+    return drain_of(*config.log.as_project(Path(config.root)), config.folders, alone=False)
 
 
 def _prepared(asked: argparse.Namespace, folder: Path) -> WorkerConfig:

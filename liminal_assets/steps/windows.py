@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
@@ -21,6 +22,7 @@ from liminal_assets.steps.identity import identifying_columns
 from liminal_assets.steps.observation import Window, is_answer
 from liminal_assets.storage.forms import engine_errors, literal
 from liminal_assets.storage.journal import Journal
+from liminal_assets.storage.locks import file_lock
 from liminal_assets.storage.predictions import PredictionLog
 from liminal_assets.storage.tables import Table, TableStore
 
@@ -37,6 +39,7 @@ __all__ = [
 
 VERSION = "model_version"
 _KEPT_BY_US = {VERSION, "scored_at", "requested_at", "prediction_id", "sample_rate", "sent"}
+_log = logging.getLogger(__name__)
 _MONDAY = datetime(1970, 1, 5, tzinfo=timezone.utc)
 _USUAL = 12
 """Earlier windows that tell how many rows are usual."""
@@ -96,7 +99,9 @@ def watched_rows(
             window = _refresh_window(found, now)
     else:
         window = served_window(monitor, now)
-        found = _in_memory(PredictionLog(project, deployment.name).read(window.since, window.until))
+        log = PredictionLog(project, deployment.name)
+        _tidied(project, deployment, log)
+        found = _in_memory(log.read(window.since, window.until))
     rows, version, others = of_one_version(found, _live(project, deployment))
     watched = WatchedRows(
         window,
@@ -108,6 +113,17 @@ def watched_rows(
         served=deployment.batch is None,
     )
     return _with_reference(project, monitor, deployment, watched)
+
+
+def _tidied(project: Project, deployment: Deployment, log: PredictionLog) -> None:
+    """Servers elsewhere leave many small files, which none of them can put together alone."""
+    if deployment.serve is None or deployment.serve.target == "local":
+        return
+    with file_lock(project.state / "serving" / deployment.name / "tidy.lock"):
+        try:
+            log.tidy()
+        except StepError as error:
+            _log.warning("the prediction log of %s can't be tidied: %s", deployment.name, error)
 
 
 def given_rows(

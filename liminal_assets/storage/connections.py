@@ -31,6 +31,7 @@ __all__ = [
     "connected",
     "database_errors",
     "database_exists",
+    "is_embedded",
     "query",
     "quoted_name",
     "quoted_table",
@@ -398,6 +399,17 @@ def database_exists(project: Project, name: str | None = None) -> bool:
     """Whether the file of an embedded database is there; one on a server is taken to be."""
     path = _database_file(_absolute(project, project.connection(name).url))
     return path is None or path.is_file()
+
+
+def is_embedded(project: Project, name: str | None = None) -> bool:
+    """Whether a connection leads to a file or the memory of this machine.
+
+    Raises:
+        KeyError: there is no such connection.
+    """
+    url = _absolute(project, project.connection(name).url)
+    scheme, _, rest = url.partition("://")
+    return scheme in _FILE_SCHEMES and not rest.startswith(("md:", "motherduck:"))
 
 
 def table_names(backend: Any, table: str) -> list[str]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import groupby
@@ -75,7 +75,6 @@ class LogFiles:
         self.asset = asset
         self.moment = moment
         self._store = store
-        self._made: dict[str, float] = {}
 
     def append(self, rows: Any, *, batch: str | None = None) -> int:
         """Adds rows, a file per day, each seen by readers as a whole or not at all.
@@ -135,7 +134,7 @@ class LogFiles:
 
     def tidy(self) -> None:
         """Puts files of a day together where there are many small ones, and removes those that
-        were put together some minutes ago. Only the one who appends may.
+        were put together some minutes ago. Only one process at a time may.
 
         Raises:
             StepError: the store can't be written.
@@ -147,8 +146,8 @@ class LogFiles:
             for piece in of_day:
                 by_level.setdefault(self._level(piece), []).append(piece)
             for some in by_level.values():
-                if len(some) >= _TOGETHER:
-                    self._put_together(some[:_TOGETHER])
+                for start in range(0, len(some) - _TOGETHER + 1, _TOGETHER):
+                    self._put_together(some[start : start + _TOGETHER])
 
     def _put_together(self, pieces: Sequence[_Piece]) -> None:
         own = hashlib.sha256(".".join(piece.own for piece in pieces).encode()).hexdigest()[:10]
@@ -161,25 +160,20 @@ class LogFiles:
         with session(private=self._store.remote) as connection:
             found = self._store.read(self.asset, [piece.key for piece in pieces])
             rows = found.relation(connection).order(identifier(self.moment))
-            try:
+            # the same column may have two types in them: they stay apart
+            with suppress(StepError):
                 self._publish(together, rows, connection)
-            except StepError:
-                # the same column has two types in them: they stay apart
-                return
-        self._made[together.own] = time.monotonic()
 
     def _remove_replaced(self, pieces: Sequence[_Piece]) -> None:
         there = {piece.own for piece in pieces}
         for piece in pieces:
-            # those of a process before this one are old enough after as long
-            made = self._made.setdefault(piece.own, time.monotonic())
-            if not piece.replaced or time.monotonic() - made < _GRACE_SECONDS:
-                continue
-            for old in pieces:
-                # one that replaced others itself is needed until they are gone
-                if old.own in piece.replaced and not there & set(old.replaced):
+            # one that replaced others itself is needed until they are gone
+            left = [
+                old for old in pieces if old.own in piece.replaced and not there & set(old.replaced)
+            ]
+            if left and self._store.age(self.asset, piece.key) >= _GRACE_SECONDS:
+                for old in left:
                     self._store.delete(self.asset, old.key)
-        self._made = {own: at for own, at in self._made.items() if own in there}
 
     def _level(self, piece: _Piece) -> int:
         """Files of one level are of about one size; those that are large enough have none to

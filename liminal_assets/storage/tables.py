@@ -263,7 +263,10 @@ class TableStore:
         with engine_errors(f"publish the rows of {staged.asset}"):
             self._set_aside_other_layout(staged.asset, staged.partition)
             if self.remote:
-                self._filesystem().put_file(source, self._bare(target))
+                filesystem, path = self._filesystem(), self._bare(target)
+                # a no-op where there are no folders
+                filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+                filesystem.put_file(source, path)
                 Path(source).unlink()
             else:
                 Path(target).parent.mkdir(parents=True, exist_ok=True)
@@ -299,6 +302,18 @@ class TableStore:
             if not self.remote:
                 return Path(path).stat().st_size
             return int(self._filesystem().size(self._bare(path)))
+
+    def age(self, asset: str, partition: str | None) -> float:
+        """The seconds since rows were published, by the clock of whoever keeps them.
+
+        Raises:
+            StepError: there are none.
+        """
+        path = self._path(asset, partition)
+        with engine_errors(f"read {asset}"):
+            if not self.remote:
+                return time.time() - Path(path).stat().st_mtime
+            return time.time() - float(self._filesystem().modified(self._bare(path)).timestamp())
 
     def _filesystem(self) -> Any:
         if not self.remote:

@@ -18,6 +18,8 @@ __all__ = ["KubernetesTarget"]
 
 _DRAIN = 5.0
 """Seconds that a pod which is to end still takes requests, until no proxy sends it any."""
+_LAST = 30
+"""Seconds for what comes after: workers that don't end, and the last rows of the log."""
 
 
 class KubernetesTarget(ClusterTarget[Kubernetes]):
@@ -169,7 +171,7 @@ def _pod(server: Server, spec: Kubernetes) -> Manifest:
     return {
         **pod,
         "automountServiceAccountToken": spec.service_account is not None,
-        "terminationGracePeriodSeconds": math.ceil(drain + server.config.drain_seconds) + 15,
+        "terminationGracePeriodSeconds": math.ceil(drain + server.config.drain_seconds) + _LAST,
         "topologySpreadConstraints": spread,
         "securityContext": {"runAsNonRoot": True, "fsGroup": USER},
     }

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import msgspec
-
 from liminal_assets.errors import StepError
 from liminal_assets.language.deployments import Deployment, Serve
 from liminal_assets.language.diagnostics import Diagnostic, Location
 from liminal_assets.language.loading import Project
+from liminal_assets.language.prediction_log import PredictionLogging
 from liminal_assets.language.targets import RemoteTarget
 from liminal_assets.serving.archive import pack
 from liminal_assets.serving.config import WorkerConfig
+from liminal_assets.serving.destination import LogDestination
 from liminal_assets.serving.protection import protected
+from liminal_assets.serving.recording import spool_settings
 from liminal_assets.serving.release import Release
 from liminal_assets.serving.releases import prepare_release
 from liminal_assets.steps.deploy import Target
@@ -61,6 +62,7 @@ class ReleaseTarget(Target, Generic[Spec]):
     def check(self, project: Project, deployment: Deployment) -> Iterable[Diagnostic]:
         yield from super().check(project, deployment)
         yield from _local_files(project, deployment)
+        yield from _lost_log(project, deployment)
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,10 @@ def server_config(project: Project, deployment: Deployment) -> WorkerConfig:
     Raises:
         StepError: a secret isn't there.
     """
-    return protected(WorkerConfig(deployment.name, root=""), project, deployment)
+    log = LogDestination.of(project, deployment)
+    spool = spool_settings(project, deployment) if log else None
+    config = WorkerConfig(deployment.name, root="", spool=spool, log=log)
+    return protected(config, project, deployment)
 
 
 def _local_files(project: Project, deployment: Deployment) -> Iterator[Diagnostic]:
@@ -113,6 +118,25 @@ def _local_files(project: Project, deployment: Deployment) -> Iterator[Diagnosti
             yield Diagnostic(at, "invalid-value", message, hint)
 
 
+def _lost_log(project: Project, deployment: Deployment) -> Iterator[Diagnostic]:
+    """A log that nothing can be written to: an error where more than the default is asked for, a
+    warning where something looks at it."""
+    serve = deployment.serve or Serve()
+    said = serve.log_predictions
+    if said is None or LogDestination.of(project, deployment) is not None:
+        return
+    message = f"a server at {serve.target!r} can't write the prediction log of this machine"
+    hint = "'storage: {data: s3://…}', or 'to:' a table of a database server"
+    if said != PredictionLogging():
+        at = project.locate(deployment, "serve", "log_predictions", key=True)
+        yield Diagnostic(at, "unreachable-log", message, hint)
+    for monitor in project.spec.monitors:
+        if monitor.deployment == deployment.name:
+            at = project.locate(monitor, "deployment")
+            why = f"{monitor.name} has nothing to look at: {message}"
+            yield Diagnostic(at, "unreachable-log", why, hint, "warning")
+
+
 @contextmanager
 def packed_release(
     project: Project, deployment: Deployment, version: ModelVersion, config: WorkerConfig
@@ -123,11 +147,10 @@ def packed_release(
         StepError: the version can't be released.
     """
     release = prepare_release(project, deployment, version)
-    # what lies in a store is for many to read
-    public = msgspec.structs.replace(config, auth=None, telemetry=None)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "release.tar.gz"
-        yield Packed(release, path, pack(release.folder, public.to_json(), path))
+        # what lies in a store is for many to read
+        yield Packed(release, path, pack(release.folder, config.public.to_json(), path))
 
 
 def publish(project: Project, deployment: Deployment, spec: RemoteTarget, packed: Packed) -> str:

@@ -49,6 +49,7 @@ class SageMakerTarget(ReleaseTarget[SageMaker]):
 
     def check(self, project: Project, deployment: Deployment) -> Iterable[Diagnostic]:
         yield from super().check(project, deployment)
+        yield from _unknown_secrets(project, deployment)
         if deployment.rollout.strategy == "canary":
             for path, message, hint in _unshiftable(deployment.rollout, self.spec_of(deployment)):
                 at = project.locate(deployment, "rollout", *path)
@@ -113,6 +114,27 @@ class SageMakerTarget(ReleaseTarget[SageMaker]):
         endpoint = _endpoint(project, deployment, self.spec_of(deployment))
         deleted = endpoint.delete()
         return endpoint.forget() or deleted
+
+
+def _unknown_secrets(project: Project, deployment: Deployment) -> Iterator[Diagnostic]:
+    """What of the prediction log needs a secret: SageMaker's containers have none of ours."""
+    said = deployment.serve.log_predictions if deployment.serve else None
+    at = "serve", "log_predictions"
+    if said and said.to:
+        yield Diagnostic(
+            project.locate(deployment, *at, "to", key=True),
+            "unreachable-log",
+            "a SageMaker container has no password for a database",
+            "leave it out: files at 'storage: {data: s3://…}' need the execution role alone",
+        )
+    for name, how in said.mask.items() if said else ():
+        if how not in ("drop", "null"):
+            yield Diagnostic(
+                project.locate(deployment, *at, "mask", name),
+                "unsupported-mask",
+                f"a SageMaker container has no key to hash {name} with",
+                "'drop' or 'null' need none",
+            )
 
 
 @dataclass(frozen=True)
