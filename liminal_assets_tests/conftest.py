@@ -13,7 +13,7 @@ from liminal_assets.storage.locks import file_lock
 from liminal_assets.storage.spark import mark_missing_spark_connect
 from liminal_assets.storage.tracking import tracking_client
 
-pytest_plugins = ["liminal_assets_tests.champions"]
+pytest_plugins = ["liminal_assets_tests.champions", "liminal_assets_tests.databases"]
 
 # tests that import Great Expectations themselves run in processes that PySpark would end
 mark_missing_spark_connect()

@@ -19,10 +19,11 @@ from dagster._core.definitions.metadata.source_code import (
 
 from liminal_assets.apache.workflow import TaskSpec
 from liminal_assets.errors import StepError
-from liminal_assets.factories.versions import code_version, function_file
+from liminal_assets.factories.versions import function_file
 from liminal_assets.language.base import Block, Spec
 from liminal_assets.language.diagnostics import Location
 from liminal_assets.language.loading import Project
+from liminal_assets.storage.specifications import code_version
 
 __all__ = [
     "PROJECT_TAG",

@@ -74,6 +74,11 @@ def _open(context: StepContext, session: duckdb.DuckDBPyConnection) -> Iterator[
 
 def _publish_online(context: StepContext, rows: Table) -> Mapping[str, Any]:
     from liminal_assets.storage.online import OnlineStore
+    from liminal_assets.storage.specifications import feature_specification
 
-    written = OnlineStore(context.project).write(cast("Feature", context.block), rows)
-    return {"online_entities": written}
+    block = cast("Feature", context.block)
+    specification = feature_specification(context.project, block)
+    written = OnlineStore(context.project).write(
+        block, rows, specification=specification, source=context.partition_key or ""
+    )
+    return {"online_entities": written, "online_specification": specification}

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from liminal_assets.language.base import Block, Duration, FunctionPath, Name, Names, Spec
 from liminal_assets.language.datasets import Check, Column, Freshness
 
-__all__ = ["Feature", "Join"]
+__all__ = ["Feature", "Join", "Online"]
 
 
 class Join(Spec):
@@ -68,6 +68,25 @@ def _inputs(data: Any) -> Any:
     return data
 
 
+class Online(Spec):
+    """How the online store keeps the rows of a feature."""
+
+    expire_after: Duration | None = None
+    """Rows whose timestamp is older than that are removed at a refresh; default: they stay."""
+    keep: Duration = timedelta(days=30)
+    """How long the rows of an earlier specification of the feature stay after its last refresh, for
+    models that learned from it."""
+
+
+def _online(data: Any) -> Any:
+    """``online: true`` and ``false`` are short for the defaults and for not at all."""
+    if isinstance(data, bool):
+        return {} if data else None
+    if isinstance(data, str | int | float | list):
+        raise ValueError("must be true, false, or how: {expire_after: 90d}")
+    return data
+
+
 class Feature(Block):
     """Model inputs as an asset, one row per entity and moment."""
 
@@ -89,8 +108,11 @@ class Feature(Block):
     after: Names = ()
     """Blocks and tasks (``pipeline/task``) that must be there first though it reads none of their
     rows."""
-    online: bool = False
-    """Keep the newest row per entity in the online store."""
+    online: Annotated[
+        Online | None, BeforeValidator(_online, json_schema_input_type=bool | Online)
+    ] = None
+    """``true``, or how: keep the newest row per entity in the online store, for requests that carry
+    only the entity."""
     columns: dict[str, Column] = {}
     checks: tuple[Check, ...] = ()
     freshness: Freshness | None = None
@@ -99,6 +121,8 @@ class Feature(Block):
     def _one_way(self) -> Feature:
         if self.python and self.sql:
             raise ValueError("takes 'python' or 'sql', not both")
+        if self.online and self.online.expire_after and not self.timestamp:
+            raise ValueError("'expire_after' needs the feature's 'timestamp'")
         spine, *others = self.from_.items()
         if spine[1].joined:
             raise ValueError(f"the first input, {spine[0]}, is what others are joined to")

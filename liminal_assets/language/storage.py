@@ -23,4 +23,5 @@ class StorageSpec(Spec):
     tuning: str | None = None
     """SQLAlchemy URL of Optuna's searches; default: SQLite in the state folder."""
     online: str | None = None
-    """SQLAlchemy URL of the online feature store; default: SQLite in the state folder."""
+    """URL of the online store of features: ``sqlite:///file``, ``postgresql://…``,
+    ``redis://…`` (``rediss://…`` for TLS), or of a plugin; default: SQLite in the state folder."""

@@ -1,38 +1,55 @@
 """The online store: the newest feature row of each entity, read by key in well under a millisecond.
 
-SQLite in the state folder by default, PostgreSQL by ``storage.online``. One table holds the rows
-of all features as JSON, so that a feature that gets another column needs no migration.
+SQLite in the state folder by default; by ``storage.online`` PostgreSQL, Redis or a plugin's
+(:mod:`liminal_assets.storage.online_stores`). Rows are kept as JSON, apart for each specification
+of a feature, so that one that gets another column or another meaning needs no migration.
 """
 
 from __future__ import annotations
 
 import json
-import math
+import time
+import uuid
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime, time, timezone
+from datetime import date, datetime, timezone
+from datetime import time as day_time
 from decimal import Decimal
 from functools import lru_cache
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from liminal_assets.errors import StepError
 from liminal_assets.language.features import Feature
 from liminal_assets.language.loading import Project
-from liminal_assets.storage.forms import engine_errors, identifier
+from liminal_assets.storage.forms import identifier
+from liminal_assets.storage.online_stores import open_store
+from liminal_assets.storage.online_stores.base import (
+    EntityStore,
+    FeatureState,
+    Place,
+    Record,
+    Refresh,
+    key_text,
+)
 from liminal_assets.storage.sessions import session
+from liminal_assets.storage.specifications import feature_specification
 from liminal_assets.storage.tables import Table
 
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-    from sqlalchemy import Table as SqlTable
-
-__all__ = ["OnlineStore"]
+__all__ = ["OnlineStore", "online_url"]
 
 _BATCH = 2_000
-"""Rows written by one statement."""
+"""Rows handed over at once."""
 _FLOATS = ("FLOAT", "DOUBLE")
+
+
+def online_url(project: Project) -> str:
+    """Where a project's online store is; a relative file starts at the project."""
+    said = project.spec.storage.online
+    if not said:
+        return f"sqlite:///{project.state / 'online.db'}"
+    prefix, _, file = said.partition("sqlite:///")
+    return said if prefix or not file else f"sqlite:///{project.root / file}"
 
 
 class OnlineStore:
@@ -44,12 +61,25 @@ class OnlineStore:
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        self.url = project.spec.storage.online or f"sqlite:///{project.state / 'online.db'}"
+        self.url = online_url(project)
 
-    def write(self, feature: Feature, rows: Table) -> int:
+    def write(
+        self,
+        feature: Feature,
+        rows: Table,
+        *,
+        specification: str | None = None,
+        source: str | None = None,
+    ) -> int:
         """Takes over the newest row of each entity, unless a newer one is there already.
 
         Safe to repeat and to run at the same time for several partitions.
+
+        Args:
+            specification: what the rows were made by; default: what the project says now.
+            source: the partition whose rows they are, empty for a feature without partitions. They
+                replace all that came from it before; by default nothing is replaced but rows of the
+                same entities that aren't newer.
 
         Returns:
             The number of entities in ``rows``.
@@ -57,195 +87,124 @@ class OnlineStore:
         Raises:
             StepError: the store can't be reached or written.
         """
+        said, now = feature.online, time.time()
+        expire = said.expire_after if said else None
         kinds = _kinds(rows)
-        with self._errors("write to"):
-            _tables(self._engine())
-        with self._errors("write to"), self._engine().begin() as connection:
-            self._write_kinds(connection, feature, kinds)
-            written = 0
-            records = self._records(feature, rows, kinds)
-            while batch := list(islice(records, _BATCH)):
-                connection.execute(_upsert(self._engine()), batch)
-                written += len(batch)
-        return written
+        refresh = Refresh(
+            self._place(feature, specification or feature_specification(self.project, feature)),
+            uuid.uuid4().hex,
+            now,
+            kinds,
+            source,
+            int((now - expire.total_seconds()) * 1e6)
+            if expire and _timed(feature, kinds)
+            else None,
+            now - said.keep.total_seconds() if said else None,
+        )
+        with self._errors():
+            return self._store.refresh(refresh, _records(feature, rows, kinds))
 
     def get(
-        self, feature: Feature | str, keys: Sequence[Mapping[str, Any] | Any]
+        self,
+        feature: Feature | str,
+        keys: Sequence[Mapping[str, Any] | Any],
+        *,
+        specification: str | None = None,
     ) -> list[dict[str, Any] | None]:
         """The newest rows of some entities, in the order of ``keys``; None for unknown ones.
 
         Args:
             keys: mappings with the entity's columns, or bare values for an entity of one column.
+            specification: whose rows; default: those that were refreshed last.
 
         Raises:
             StepError: the store can't be reached or holds nothing of the feature, or a key lacks
                 a column of the entity.
         """
+        block = self._feature(feature)
+        with self._errors():
+            state = self._store.state(self.project.name, block.name)
+            wanted = specification or state.newest
+            if wanted not in state.kinds:
+                raise StepError(
+                    f"the online store has no rows of {block.name}",
+                    location=self.project.locate(block),
+                    hint="say 'online: true' and materialise it",
+                )
+            texts = [key_text(_key_values(block, key)) for key in keys]
+            found = self._store.read(self._place(block, str(wanted)), list(dict.fromkeys(texts)))
+        kinds = state.kinds[str(wanted)]
+        return [_decoded(found[text][1], kinds) if text in found else None for text in texts]
+
+    def state(self, feature: Feature | str) -> FeatureState:
+        """What the store holds of a feature.
+
+        Raises:
+            StepError: the store can't be reached.
+        """
+        with self._errors():
+            return self._store.state(self.project.name, self._feature(feature).name)
+
+    @property
+    def _store(self) -> EntityStore:
+        return _opened(self.url)
+
+    def _place(self, feature: Feature, specification: str) -> Place:
+        return Place(self.project.name, feature.name, specification)
+
+    def _feature(self, feature: Feature | str) -> Feature:
         block = self.project.block(feature) if isinstance(feature, str) else feature
         if not isinstance(block, Feature):
             raise StepError(f"{feature} is not a feature")
-        with self._errors("read"):
-            rows, _ = _tables(self._engine())
-        with self._errors("read"), self._engine().connect() as connection:
-            kinds = self._read_kinds(connection, block)
-            texts = [_key_text(_key_values(block, key), block, kinds) for key in keys]
-            found: dict[str, str] = {}
-            for start in range(0, len(texts), _BATCH):
-                some = texts[start : start + _BATCH]
-                query = rows.select().where(
-                    rows.c.project == self.project.name,
-                    rows.c.feature == block.name,
-                    rows.c.entity.in_(some),
-                )
-                found |= {row.entity: row.row for row in connection.execute(query)}
-        return [_decoded(found[text], kinds) if text in found else None for text in texts]
-
-    def _records(
-        self, feature: Feature, rows: Table, kinds: Mapping[str, str]
-    ) -> Iterator[dict[str, Any]]:
-        """The newest row of each entity as records of the store's table, streamed."""
-        with session(private=rows.filesystem is not None) as connection:
-            rows.relation(connection).create_view("liminal_rows")
-            newest = connection.sql(_newest(feature, kinds))
-            fixed = {"project": self.project.name, "feature": feature.name}
-            for batch in newest.to_arrow_reader(_BATCH):
-                for record in batch.to_pylist():
-                    yield {**fixed, **record}
-
-    def _write_kinds(self, connection: Any, feature: Feature, kinds: Mapping[str, str]) -> None:
-        _, columns = _tables(self._engine())
-        statement = _insert(self._engine(), columns).values(
-            project=self.project.name, feature=feature.name, kinds=json.dumps(kinds)
-        )
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["project", "feature"], set_={"kinds": statement.excluded.kinds}
-            )
-        )
-
-    def _read_kinds(self, connection: Any, feature: Feature) -> dict[str, str]:
-        _, columns = _tables(self._engine())
-        query = columns.select().where(
-            columns.c.project == self.project.name, columns.c.feature == feature.name
-        )
-        found = connection.execute(query).first()
-        if found is None:
-            raise StepError(
-                f"the online store has no rows of {feature.name}",
-                location=self.project.locate(feature),
-                hint="say 'online: true' and materialise it",
-            )
-        kinds: dict[str, str] = json.loads(found.kinds)
-        return kinds
-
-    def _engine(self) -> Engine:
-        if self.url.startswith("sqlite:///"):
-            self.project.state.mkdir(parents=True, exist_ok=True)
-        return _engine(self.url)
+        return block
 
     @contextmanager
-    def _errors(self, doing: str) -> Iterator[None]:
-        from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-
+    def _errors(self) -> Iterator[None]:
         try:
-            with engine_errors(f"{doing} the online store"):
-                yield
-        except (SQLAlchemyError, ImportError) as error:
-            cause = error.orig if isinstance(error, DBAPIError) else error
+            yield
+        except StepError as error:
             storage = self.project.spec.storage
-            full = "is full" in str(cause)
-            raise StepError(
-                f"cannot {doing} the online store: {cause}",
-                location=self.project.locate(storage, "online") if storage.online else None,
-                hint="free some space and run again"
-                if full
-                else "'storage: {online: …}' takes a sqlite:/// or postgresql:// URL",
-                transient=isinstance(error, DBAPIError) and not full,
-            ) from error
+            if storage.online:
+                error.at(self.project.locate(storage, "online"))
+            raise
 
 
 @lru_cache(maxsize=8)
-def _engine(url: str) -> Engine:
-    import sqlalchemy as sa
-
-    if url.startswith("sqlite"):
-        engine = sa.create_engine(url, connect_args={"timeout": 30})
-    else:
-        engine = sa.create_engine(url, pool_pre_ping=True)
-    if engine.dialect.name not in ("sqlite", "postgresql"):
-        raise StepError(
-            f"the online store can't be {engine.dialect.name}",
-            hint="'storage: {online: …}' takes a sqlite:/// or postgresql:// URL",
-        )
-    if engine.dialect.name == "sqlite":
-        sa.event.listen(
-            engine, "connect", lambda dbapi, _: dbapi.execute("PRAGMA journal_mode = WAL")
-        )
-    return engine
+def _opened(url: str) -> EntityStore:
+    return open_store(url)
 
 
-@lru_cache(maxsize=8)
-def _tables(engine: Engine) -> tuple[SqlTable, SqlTable]:
-    """The store's tables, made if they aren't there."""
-    import sqlalchemy as sa
-
-    metadata = sa.MetaData()
-    rows = sa.Table(
-        "liminal_online_rows",
-        metadata,
-        sa.Column("project", sa.String(120), primary_key=True),
-        sa.Column("feature", sa.String(120), primary_key=True),
-        sa.Column("entity", sa.Text, primary_key=True),
-        sa.Column("moment", sa.BigInteger, nullable=False),
-        sa.Column("row", sa.Text, nullable=False),
-    )
-    columns = sa.Table(
-        "liminal_online_features",
-        metadata,
-        sa.Column("project", sa.String(120), primary_key=True),
-        sa.Column("feature", sa.String(120), primary_key=True),
-        sa.Column("kinds", sa.Text, nullable=False),
-    )
-    metadata.create_all(engine)
-    return rows, columns
-
-
-def _insert(engine: Engine, table: SqlTable) -> Any:
-    if engine.dialect.name == "postgresql":
-        from sqlalchemy.dialects import postgresql
-
-        return postgresql.insert(table)
-    from sqlalchemy.dialects import sqlite
-
-    return sqlite.insert(table)
-
-
-@lru_cache(maxsize=8)
-def _upsert(engine: Engine) -> Any:
-    """Writes a row unless a newer one of the entity is there."""
-    rows, _ = _tables(engine)
-    statement = _insert(engine, rows)
-    return statement.on_conflict_do_update(
-        index_elements=["project", "feature", "entity"],
-        set_={"moment": statement.excluded.moment, "row": statement.excluded.row},
-        where=statement.excluded.moment >= rows.c.moment,
-    )
+def _records(feature: Feature, rows: Table, kinds: Mapping[str, str]) -> Iterator[list[Record]]:
+    """The newest row of each entity, streamed."""
+    entity = [f"entity_{number}" for number in range(len(feature.entity))]
+    with session(private=rows.filesystem is not None) as connection:
+        rows.relation(connection).create_view("liminal_rows")
+        for batch in connection.sql(_newest(feature, kinds)).to_arrow_reader(_BATCH):
+            columns = batch.to_pydict()
+            keys = map(key_text, zip(*(columns[name] for name in entity), strict=True))
+            yield list(map(Record, keys, columns["moment"], columns["row"]))
 
 
 def _newest(feature: Feature, kinds: Mapping[str, str]) -> str:
-    """A query of the newest row of each entity as the store's columns entity, moment and row."""
+    """A query of the newest row of each entity: entity_0, …, moment and row."""
     entity = ", ".join(map(identifier, feature.entity))
     newest, moment = "SELECT * FROM liminal_rows", "0"
     if feature.timestamp:
         moment = _moment(feature.timestamp, kinds[feature.timestamp])
-        newest = f"SELECT DISTINCT ON ({entity}) * FROM liminal_rows ORDER BY {moment} DESC"
-    key = ", ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in feature.entity)
+        newest = (
+            f"SELECT DISTINCT ON ({entity}) * FROM liminal_rows ORDER BY {moment} DESC NULLS LAST"
+        )
+    keys = ", ".join(f"{identifier(name)} AS entity_{i}" for i, name in enumerate(feature.entity))
     values = ", ".join(f"{identifier(name)} := {_encoded(name, k)}" for name, k in kinds.items())
     known = " AND ".join(f"{identifier(name)} IS NOT NULL" for name in feature.entity)
     return (
-        f"SELECT to_json([{key}])::VARCHAR AS entity, {moment} AS moment, "
+        f"SELECT {keys}, coalesce({moment}, {_UNKNOWN_MOMENT}) AS moment, "
         f"to_json(struct_pack({values}))::VARCHAR AS row FROM ({newest}) WHERE {known}"
     )
+
+
+_UNKNOWN_MOMENT = -(2**62)
+"""That of a row without a timestamp: any other is newer."""
 
 
 def _kinds(rows: Table) -> dict[str, str]:
@@ -253,20 +212,41 @@ def _kinds(rows: Table) -> dict[str, str]:
     return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
 
+def _timed(feature: Feature, kinds: Mapping[str, str]) -> bool:
+    """Whether moments are microseconds since 1970."""
+    return kinds.get(feature.timestamp or "", "").startswith(("TIMESTAMP", "DATE"))
+
+
 def _moment(column: str, kind: str) -> str:
     """SQL of a timestamp as a whole number that grows with time."""
     named = identifier(column)
     if kind.startswith(("TIMESTAMP", "DATE")):
-        return f"epoch_us(CAST({named} AS TIMESTAMP))"
+        return f"CASE WHEN {_finite(named, kind)} THEN epoch_us({_in_utc(named, kind)}) END"
     return f"CAST({named} AS BIGINT)"
 
 
+def _finite(named: str, kind: str) -> str:
+    return f"isfinite({named})" if "ZONE" in kind else f"isfinite(CAST({named} AS TIMESTAMP))"
+
+
+def _in_utc(named: str, kind: str) -> str:
+    if "ZONE" in kind:
+        return f"make_timestamp(epoch_us({named}))"
+    return f"CAST({named} AS TIMESTAMP)"
+
+
 def _encoded(column: str, kind: str) -> str:
-    """SQL of a column as a value that JSON can hold."""
+    """SQL of a column as a value that JSON can hold, and that a request could hold in its place."""
     named = identifier(column)
     if kind in _FLOATS:
+        # a float as the double that it is: its own digits are fewer
+        exact = f"CAST({named} AS DOUBLE)"
         text = f"to_json(CAST({named} AS VARCHAR))"
-        return f"CASE WHEN isfinite({named}) THEN to_json({named}) ELSE {text} END"
+        return f"CASE WHEN isfinite({named}) THEN to_json({exact}) ELSE {text} END"
+    if kind.startswith("TIMESTAMP"):
+        zone = "+00:00" if "ZONE" in kind else ""
+        text = f"strftime({_in_utc(named, kind)}, '%Y-%m-%dT%H:%M:%S.%f{zone}')"
+        return f"CASE WHEN {_finite(named, kind)} THEN {text} END"
     if kind == "BLOB":
         return f"base64({named})"
     if kind.startswith("DECIMAL"):
@@ -284,22 +264,18 @@ def _value(value: Any, kind: str) -> Any:
         return None
     if kind in _FLOATS:
         return float(value)
-    if kind.startswith("TIMESTAMP WITH TIME ZONE"):
-        return datetime.fromisoformat(_with_minutes(value)).astimezone(timezone.utc)
     if kind.startswith("TIMESTAMP"):
-        return datetime.fromisoformat(value)
+        moment = datetime.fromisoformat(value)
+        return moment.astimezone(timezone.utc) if moment.tzinfo else moment
     if kind == "DATE":
         return date.fromisoformat(value)
     if kind == "TIME":
-        return time.fromisoformat(value)
+        # Python 3.10 reads fractions of three or six digits alone
+        whole, _, part = value.partition(".")
+        return day_time.fromisoformat(f"{whole}.{part:0<6}" if part else whole)
     if kind.startswith("DECIMAL"):
         return Decimal(value)
     return b64decode(value) if kind == "BLOB" else value
-
-
-def _with_minutes(moment: str) -> str:
-    """Python 3.10 reads an offset only with its minutes."""
-    return f"{moment}:00" if moment[-3:-2] in "+-" else moment
 
 
 def _key_values(feature: Feature, key: Mapping[str, Any] | Any) -> list[Any]:
@@ -311,23 +287,3 @@ def _key_values(feature: Feature, key: Mapping[str, Any] | Any) -> list[Any]:
     if missing:
         raise StepError(f"a key of {feature.name} lacks {', '.join(missing)}")
     return [key[name] for name in feature.entity]
-
-
-def _key_text(values: Sequence[Any], feature: Feature, kinds: Mapping[str, str]) -> str:
-    """A key as DuckDB writes it: the JSON list of the values as text."""
-    parts = [
-        _text(value, kinds.get(name, ""))
-        for name, value in zip(feature.entity, values, strict=True)
-    ]
-    return json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
-
-
-def _text(value: Any, kind: str) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and math.isfinite(value) and value.is_integer() and "INT" in kind:
-        return str(int(value))
-    if isinstance(value, datetime):
-        moment = value.astimezone(timezone.utc).replace(tzinfo=None) if value.tzinfo else value
-        return moment.isoformat(sep=" ") + ("+00" if "ZONE" in kind else "")
-    return str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -10,9 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import liminal_assets as la
-from liminal_assets.language.features import Feature
+from liminal_assets.language.features import Feature, Online
 from liminal_assets.language.loading import Project
 from liminal_assets.storage.online import OnlineStore
 from liminal_assets.storage.tables import Table
@@ -21,10 +24,14 @@ from liminal_assets_tests.runs import run, write_project
 DAY = datetime(2013, 1, 1)
 
 
+NAMES = map("shop{}".format, itertools.count())
+"""Projects that share a server have names of their own."""
+
+
 def project_of(folder: Path, url: str | None = None, **more: Any) -> Project:
     feature = {"feature": "f", "from": "d", "entity": "id", "timestamp": "at", "online": True}
     return Project.of(
-        "shop",
+        next(NAMES),
         folder,
         datasets=[{"dataset": "d", "fetch": {"file": "d.csv"}}],
         features=[{**feature, **more}],
@@ -32,27 +39,24 @@ def project_of(folder: Path, url: str | None = None, **more: Any) -> Project:
     )
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
-def project(request: pytest.FixtureRequest, tmp_path: Path) -> Project:
-    url = None if request.param == "sqlite" else request.getfixturevalue("postgres")
-    project = project_of(tmp_path, url)
-    if url:
-        import sqlalchemy as sa
-
-        from liminal_assets.storage.online import _engine, _tables
-
-        with sa.create_engine(url).begin() as connection:
-            connection.execute(sa.text("DROP TABLE IF EXISTS liminal_online_rows"))
-            connection.execute(sa.text("DROP TABLE IF EXISTS liminal_online_features"))
-        _tables.cache_clear()
-        _engine.cache_clear()
-    return project
+STORES = ["sqlite", pytest.param("postgres", marks=pytest.mark.slow), "redis_url"]
 
 
-def write(project: Project, rows: Any) -> int:
+@pytest.fixture(params=STORES)
+def url(request: pytest.FixtureRequest) -> str | None:
+    """Where the store is: each kind on its real server."""
+    return None if request.param == "sqlite" else str(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def project(url: str | None, tmp_path: Path) -> Project:
+    return project_of(tmp_path, url)
+
+
+def write(project: Project, rows: Any, **where: Any) -> int:
     feature = project.block("f")
     assert isinstance(feature, Feature)
-    return OnlineStore(project).write(feature, Table.from_rows(rows))
+    return OnlineStore(project).write(feature, Table.from_rows(rows), **where)
 
 
 def get(project: Project, *keys: Any) -> list[dict[str, Any] | None]:
@@ -109,18 +113,113 @@ VALUES = {
 }
 
 
-@pytest.mark.parametrize(("kind", "value"), VALUES.values(), ids=VALUES)
-def test_a_value_comes_back_as_it_was(tmp_path: Path, kind: pa.DataType, value: Any) -> None:
-    project = project_of(tmp_path)
-    rows = pa.table({"id": [1], "at": [DAY], "x": pa.array([value], kind)})
-    write(project, rows)
+@pytest.fixture
+def stored_values(project: Project) -> dict[str, Any]:
+    """Each value of the table above, written to a store and read again."""
+    columns = {name.replace(" ", "_"): pa.array([v], kind) for name, (kind, v) in VALUES.items()}
+    write(project, pa.table({"id": [1], "at": [DAY], **columns}))
     (row,) = get(project, 1)
     assert row is not None
-    if isinstance(value, float) and math.isnan(value):
-        assert math.isnan(row["x"])
-    else:
-        assert row["x"] == value
-        assert type(row["x"]) is type(value)
+    return row
+
+
+def test_a_value_comes_back_as_it_was(stored_values: dict[str, Any]) -> None:
+    for name, (_, value) in VALUES.items():
+        found = stored_values[name.replace(" ", "_")]
+        assert type(found) is type(value), name
+        assert found == value or (value != value and found != found), name
+
+
+def test_a_refresh_of_a_partition_replaces_what_came_from_it(project: Project) -> None:
+    later = DAY + timedelta(days=40)
+    write(project, [{"id": 1, "at": DAY, "x": 1}, {"id": 2, "at": DAY, "x": 2}], source="2013-01")
+    write(project, [{"id": 2, "at": later, "x": 20}, {"id": 3, "at": later}], source="2013-02")
+    # 2 was corrected to an earlier moment, 3 removed
+    corrected = {"id": 2, "at": later - timedelta(days=1), "x": 21}
+    write(project, [corrected], source="2013-02")
+    assert get(project, 1, 2, 3) == [{"id": 1, "at": DAY, "x": 1}, corrected, None]
+    write(project, [{"id": 2, "at": DAY, "x": 2}], source="2013-01")
+    assert get(project, 1, 2) == [None, corrected]
+
+
+def test_rows_older_than_expire_after_are_removed(url: str | None, tmp_path: Path) -> None:
+    project = project_of(tmp_path, url, online={"expire_after": "1d"})
+    now = datetime.now(timezone.utc).replace(tzinfo=None, microsecond=0)
+    rows = [{"id": 1, "at": now}, {"id": 2, "at": now - timedelta(days=2)}]
+    write(project, rows)
+    assert get(project, 1, 2) == [rows[0], None]
+
+
+def test_specifications_are_kept_apart_until_an_earlier_one_is_forgotten(
+    url: str | None, tmp_path: Path
+) -> None:
+    project = project_of(tmp_path, url)
+    store = OnlineStore(project)
+    write(project, [{"id": 1, "at": DAY, "x": 1}], specification="old", source="a")
+    write(project, [{"id": 1, "at": DAY, "x": 2}], specification="new", source="b")
+    assert [row and row["x"] for row in get(project, 1)] == [2]
+    assert [row and row["x"] for row in store.get("f", [1], specification="old")] == [1]
+    state = store.state("f")
+    assert (list(state.kinds), state.newest) == (["old", "new"], "new")
+    assert state.sources == {"a": "old", "b": "new"}
+    forgetful = project.block("f").model_copy(update={"online": Online(keep="1ms")})
+    store.write(forgetful, Table.from_rows([{"id": 1, "at": DAY}]), specification="new")
+    assert list(store.state("f").kinds) == ["new"]
+    with pytest.raises(la.StepError, match="has no rows of f"):
+        store.get("f", [1], specification="old")
+
+
+def test_a_store_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    project = project_of(tmp_path)
+    write(project, [{"id": 1, "at": DAY}])
+    assert get(project, 1) != [None]
+    for file in project.state.glob("online.db*"):
+        file.unlink()
+    with pytest.raises(la.StepError, match="has no rows of f"):
+        get(project, 1)
+    write(project, [{"id": 2, "at": DAY}])
+    assert get(project, 1, 2) == [None, {"id": 2, "at": DAY}]
+
+
+KINDS = {
+    "n": (pa.int64(), st.integers(-(2**63), 2**63 - 1)),
+    "f": (pa.float64(), st.floats(allow_nan=False)),
+    "g": (pa.float32(), st.floats(width=32, allow_nan=False)),
+    "b": (pa.bool_(), st.booleans()),
+    "s": (pa.string(), st.text(st.characters(exclude_categories=["Cs"]))),
+    "t": (pa.timestamp("us"), st.datetimes(datetime(1, 1, 1), datetime(9999, 1, 1))),
+}
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> pa.Table:
+    """A few rows of all kinds of values, each kind with nulls, by a text or a number."""
+    kind, entities = draw(st.sampled_from([KINDS["n"], KINDS["s"], KINDS["t"]]))
+    ids = draw(st.lists(entities, min_size=1, max_size=4, unique=True))
+    columns = {
+        name: pa.array([draw(st.none() | values) for _ in ids], kind)
+        for name, (kind, values) in KINDS.items()
+    }
+    return pa.table({"id": pa.array(ids, kind), "at": [DAY] * len(ids), **columns})
+
+
+@pytest.mark.parametrize("url", STORES[:1] + STORES[2:], indirect=True)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(table=tables())
+def test_any_value_comes_back_as_arrow_has_it(project: Project, table: pa.Table) -> None:
+    write(project, table, source="")
+    rows = table.to_pylist()
+    assert get(project, *(row["id"] for row in rows)) == rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("url", ["postgres"], indirect=True)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(table=tables())
+def test_any_value_comes_back_from_postgresql(project: Project, table: pa.Table) -> None:
+    write(project, table, source="")
+    rows = table.to_pylist()
+    assert get(project, *(row["id"] for row in rows)) == rows
 
 
 KEYS = {
@@ -168,11 +267,14 @@ def test_a_feature_that_was_never_written_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("mysql://me:hunter2@127.0.0.1:1/x", "online store"),
-        ("postgresql://me:hunter2@127.0.0.1:1/x", "cannot read the online store: .*refused"),
-        ("no url", "cannot read the online store"),
+        ("mysql://me:hunter2@127.0.0.1:1/x", "online store can't be 'mysql://127.0.0.1:1/x'"),
+        ("postgresql://me:hunter2@127.0.0.1:1/x", "cannot read the online store .*refused"),
+        ("redis://me:hunter2@127.0.0.1:1/0", "cannot read the online store .*refused"),
+        ("redis://me:hunter2@127.0.0.1:x/0", "cannot use the online store"),
+        ("sqlite://online.db", "a file is sqlite:///"),
+        ("no url", "online store can't be 'no URL'"),
     ],
-    ids=["another database", "a server that is down", "no URL"],
+    ids=["another database", "PostgreSQL is down", "Redis is down", "no port", "no file", "no URL"],
 )
 def test_a_store_that_cannot_be_reached_is_one_message(
     tmp_path: Path, url: str, message: str
