@@ -207,19 +207,22 @@ def _connections(project: Project) -> Iterator[Finding]:
 
 def _serving_ports(project: Project) -> Iterator[Finding]:
     for deployment in project.spec.deployments:
-        if deployment.serve and deployment.serve.port:
-            serve = deployment.serve
+        serve = deployment.serve
+        if serve and serve.port:
             yield _port(f"port of {deployment.name}", serve.port, serve.host)
+        if serve and serve.grpc_port:
+            what = f"gRPC port of {deployment.name}"
+            yield _port(what, serve.grpc_port, serve.host, "--grpc-port")
 
 
-def _port(what: str, port: int, host: str = "127.0.0.1") -> Finding:
+def _port(what: str, port: int, host: str = "127.0.0.1", option: str = "--port") -> Finding:
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except OSError as error:
         return Finding(
-            what, "broken", f"{port} can't be used: {error.strerror}; --port takes another"
+            what, "broken", f"{port} can't be used: {error.strerror}; {option} takes another"
         )
     return Finding(what, "works", f"{port} is free")
 

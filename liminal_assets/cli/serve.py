@@ -25,9 +25,14 @@ __all__ = ["command", "deployment_of"]
     help="Default: as the deployment says; 0 takes a free one.",
 )
 @click.option(
+    "--grpc-port",
+    type=click.IntRange(0, 65535),
+    help="Where gRPC is spoken besides. Default: as the deployment says; 0 takes a free one.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(1, 256),
-    help="Processes that share the port. Default: as the deployment says.",
+    help="Processes that share the ports. Default: as the deployment says.",
 )
 def command(
     project: Path,
@@ -35,6 +40,7 @@ def command(
     deployment: str,
     host: str | None,
     port: int | None,
+    grpc_port: int | None,
     workers: int | None,
 ) -> None:
     """Serve the champion of DEPLOYMENT until Ctrl-C.
@@ -47,11 +53,22 @@ def command(
     block = deployment_of(opened, deployment)
     from liminal_assets.serving.server import serve
 
-    def listening(url: str) -> None:
+    def listening(url: str, grpc: str | None) -> None:
         say(f"{block.name} listens at {url}/predict, its documentation is {url}/docs")
+        if grpc:
+            say(f"gRPC at {grpc}")
         say("Ctrl-C stops it")
 
-    if not serve(opened, block, host=host, port=port, workers=workers, on_listening=listening):
+    gently = serve(
+        opened,
+        block,
+        host=host,
+        port=port,
+        grpc_port=grpc_port,
+        workers=workers,
+        on_listening=listening,
+    )
+    if not gently:
         raise SystemExit(1)
 
 

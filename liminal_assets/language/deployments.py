@@ -54,6 +54,9 @@ def _logging(data: Any) -> Any:
     return ({} if data else None) if isinstance(data, bool) else data
 
 
+_ONE_PORT = ("kserve", "sagemaker")
+
+
 class Serve(Spec):
     """A model server."""
 
@@ -70,8 +73,11 @@ class Serve(Spec):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """0: any free port."""
+    grpc_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Where the Open Inference Protocol is spoken over gRPC besides; 0: any free port; default:
+    nowhere."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
-    """Processes that share the port."""
+    """Processes that share the ports."""
     reload_every: Duration = timedelta(seconds=2)
     """How often the server looks whether another version became champion."""
     max_rows: Annotated[int, Field(ge=1)] = 10_000
@@ -93,7 +99,7 @@ class Serve(Spec):
     drain: Drain = Drain()
     """How the server ends."""
     tls: Tls | None = None
-    """HTTPS; default: HTTP, for this machine or behind a proxy."""
+    """HTTPS, and gRPC over TLS; default: neither, for this machine or behind a proxy."""
     access_log: AccessLogOption = None
     """``true``, or how requests are written; default: not at all."""
     telemetry: Telemetry | None = None
@@ -111,6 +117,11 @@ class Serve(Spec):
                 raise ValueError(
                     f"'target: {self.target}' needs '{self.target}:' with the image and more"
                 )
+        if self.grpc_port is not None:
+            if self.target in _ONE_PORT:
+                raise ValueError(f"'target: {self.target}' has one port, that of HTTP")
+            if self.grpc_port and self.grpc_port == self.port:
+                raise ValueError(f"'port' and 'grpc_port' are both {self.port}")
         return self
 
 

@@ -35,7 +35,7 @@ def _main() -> int:
             workers=said["workers"],
             log_predictions=said["log_predictions"],
             trial=True,
-            on_listening=lambda url: _say(url=url),
+            on_listening=lambda url, grpc: _say(url=url),
         )
     except StepError as error:
         _say(error=error.message, hint=error.hint)

@@ -221,6 +221,9 @@ class ServingApp:
         except DisconnectedError:
             self.watch.gone(flight)
             return
+        except asyncio.CancelledError:
+            self.watch.gone(flight)
+            raise
         except RequestError as error:
             code = error.code
             response = refusal(error, self._version_now)
@@ -251,8 +254,10 @@ class ServingApp:
             guard.received(flight)
             request = Request(scope, body, variables, flight.received)
             if route.counted:
-                sticky = self.engine.sticky
-                model = self.engine.route(request.header(sticky) if sticky else b"")
+                model = route.choose(request) if route.choose else None
+                if model is None:
+                    sticky = self.engine.sticky
+                    model = self.engine.route(request.header(sticky) if sticky else b"")
                 flight.version = model.version
             else:
                 model = self.engine.stable()
@@ -351,12 +356,12 @@ class ServingApp:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self.live.start()
-                if self.grpc is not None:
-                    await self.grpc.start()
                 self.guard.start()
                 self.watch.start(self)
                 if self.log is not None:
                     self.log.start()
+                if self.grpc is not None:
+                    await self.grpc.start()
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await self._close()
@@ -367,11 +372,15 @@ class ServingApp:
         """Load balancers are to send no more; requests that still come are answered."""
         self._stopping = True
 
+    async def end_calls(self, seconds: float) -> None:
+        """Takes no more calls of gRPC; those under way have some seconds."""
+        if self.grpc is not None:
+            await self.grpc.stop(seconds)
+
     async def _close(self) -> None:
         """Ends the threads; requests are answered by now, and their rows get written."""
         self.stop_being_ready()
-        if self.grpc is not None:
-            await self.grpc.stop(self.guard.limits.timeout_seconds)
+        await self.end_calls(self.guard.limits.timeout_seconds)
         self.live.stop(timeout=0)
         self.guard.stop()
         self.engine.comparer.close()

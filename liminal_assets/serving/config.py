@@ -59,7 +59,7 @@ class Grpc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where a server answers gRPC.
 
     Attributes:
-        port: the workers share it; 0: a free one, where there is one worker.
+        port: the workers share it; 0: a free one, which the server finds for all of them.
         tls: certificate and key, where connections are encrypted.
     """
 
@@ -86,6 +86,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         telemetry: where traces go.
         tls: certificate and key, as paths.
         log: where whoever starts the workers of a server without a project brings what they keep.
+        grpc: where gRPC is answered besides; none: nowhere.
     """
 
     name: str
@@ -102,6 +103,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     telemetry: TelemetryConfig | None = None
     tls: Tls | None = None
     log: LogDestination | None = None
+    grpc: Grpc | None = None
 
     @property
     def public(self) -> WorkerConfig:

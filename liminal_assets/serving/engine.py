@@ -108,6 +108,15 @@ class Engine:
             raise RequestError(503, "not_ready", state.problem or "there is no model yet")
         return state.model
 
+    def versions(self) -> Sequence[ServedModel]:
+        """Every version that can be asked: the stable one first, then the candidate of a rollout.
+
+        Raises:
+            RequestError: 503 while there is none.
+        """
+        stable, candidate = self.stable(), self.live.state.candidate
+        return (stable,) if candidate is None else (stable, candidate)
+
     def answer(self, model: ServedModel, rows: Rows, requested_at: float) -> Answer:
         """The answer to rows as a request wrote them.
 

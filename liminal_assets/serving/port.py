@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import msgspec
+
 from liminal_assets.errors import StepError
 from liminal_assets.language.diagnostics import Location
+from liminal_assets.serving.config import Grpc
 
-__all__ = ["bound_socket", "holder_of"]
+__all__ = ["bound_socket", "holder_of", "shared_port"]
 
 
 @contextmanager
@@ -28,10 +31,7 @@ def bound_socket(
     Raises:
         StepError: another process has the port, or it may not be had.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    with bound:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with _socket(host) as bound:
         try:
             bound.bind((host, port))
             bound.listen(2048)
@@ -42,7 +42,43 @@ def bound_socket(
         yield bound
 
 
-def _refused(error: OSError, host: str, port: int, location: Location | None) -> StepError:
+@contextmanager
+def shared_port(settings: Grpc, *, location: Location | None = None) -> Iterator[Grpc]:
+    """A port that is kept until the end of the block for workers who listen at it themselves, each
+    with ``SO_REUSEPORT``: a connection goes to one of them, never to this process.
+
+    Args:
+        settings: an address or a name of this machine, and a port; 0 takes a free one.
+        location: where the port was asked for.
+
+    Yields:
+        The same with the address and the port that it is.
+
+    Raises:
+        StepError: another process has the port, or it may not be had.
+    """
+    host, port = settings.host, settings.port
+    with _socket(host) as kept:
+        try:
+            # alone first: a server of something else that shares its port is no place for ours
+            kept.bind((host, port))
+            kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+            kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        except OSError as error:
+            raise _refused(error, host, port, location, "--grpc-port") from None
+        host, port = kept.getsockname()[:2]
+        yield msgspec.structs.replace(settings, host=host, port=port)
+
+
+def _socket(host: str) -> socket.socket:
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return made
+
+
+def _refused(
+    error: OSError, host: str, port: int, location: Location | None, option: str = "--port"
+) -> StepError:
     if error.errno == errno.EADDRINUSE:
         holder = holder_of(port)
         by = f" by {holder[1]} (process {holder[0]})" if holder else " by another process"
@@ -50,10 +86,10 @@ def _refused(error: OSError, host: str, port: int, location: Location | None) ->
         return StepError(
             f"port {port} of {host} is taken{by}",
             location=location,
-            hint=f"{stop} another port with --port; 0 takes a free one",
+            hint=f"{stop} another port with {option}; 0 takes a free one",
         )
     if error.errno in (errno.EACCES, errno.EPERM):
-        hint = "ports below 1024 are for the system; choose another with --port"
+        hint = f"ports below 1024 are for the system; choose another with {option}"
         return StepError(f"port {port} of {host} isn't allowed", location=location, hint=hint)
     reason = error.strerror or str(error)
     return StepError(

@@ -17,7 +17,7 @@ from liminal_assets.language.loading import Project
 from liminal_assets.language.protection import Auth, Jwt, Secret
 from liminal_assets.serving.access import AccessLogConfig
 from liminal_assets.serving.auth import AuthConfig, JwtConfig, digest
-from liminal_assets.serving.config import Limits, Tls, WorkerConfig
+from liminal_assets.serving.config import Grpc, Limits, Tls, WorkerConfig
 from liminal_assets.serving.telemetry import TelemetryConfig
 
 __all__ = ["protected", "protection_mistakes"]
@@ -34,6 +34,7 @@ def protected(config: WorkerConfig, project: Project, deployment: Deployment) ->
     """
     spec = deployment.serve or Serve()
     limits = spec.limits
+    tls = _tls(project, spec)
     return msgspec.structs.replace(
         config,
         limits=Limits(
@@ -50,7 +51,8 @@ def protected(config: WorkerConfig, project: Project, deployment: Deployment) ->
         auth=_auth(project, deployment, spec.auth) if spec.auth else None,
         access_log=_access_log(project, spec),
         telemetry=_telemetry(deployment, spec),
-        tls=_tls(project, spec),
+        tls=tls,
+        grpc=None if spec.grpc_port is None else Grpc(spec.host, spec.grpc_port, tls),
     )
 
 

@@ -28,10 +28,10 @@ from liminal_assets.language.deployments import Deployment, Rollout
 from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Model
 from liminal_assets.serving.cells import clear
-from liminal_assets.serving.config import WorkerConfig
+from liminal_assets.serving.config import Grpc, WorkerConfig
 from liminal_assets.serving.controller import Controller, Source
 from liminal_assets.serving.folders import ServingFolders
-from liminal_assets.serving.port import bound_socket
+from liminal_assets.serving.port import bound_socket, shared_port
 from liminal_assets.serving.protection import protected
 from liminal_assets.serving.recording import drain_of, spool_settings
 from liminal_assets.serving.registry import RegistrySource
@@ -55,28 +55,32 @@ def serve(
     *,
     host: str | None = None,
     port: int | None = None,
+    grpc_port: int | None = None,
     workers: int | None = None,
     log_predictions: bool | None = None,
     trial: bool = False,
-    on_listening: Callable[[str], None] | None = None,
+    on_listening: Callable[[str, str | None], None] | None = None,
 ) -> bool:
     """Serves a deployment's champion until SIGTERM or Ctrl-C, then drains.
 
     Args:
         host: default: the deployment's.
         port: default: the deployment's; 0 takes a free one.
+        grpc_port: where gRPC is spoken; default: the deployment's, which may have none; 0 takes a
+            free one.
         workers: processes that share the port; default: the deployment's.
         log_predictions: whether answered rows are logged; default: as the deployment says.
         trial: whether it only proves itself: apart from a server of the deployment that may run,
             and without decisions in the journal.
-        on_listening: called with the server's URL once the port is its own.
+        on_listening: called with the server's URL, and the address of gRPC if there is one, once
+            the ports are its own.
 
     Returns:
         Whether every request under way was answered at the end.
 
     Raises:
         StepError: the deployment is no server, another server of it runs, its workers don't start,
-            or the port is taken.
+            or a port is taken.
     """
     spec = deployment.serve
     if spec is None:
@@ -98,12 +102,20 @@ def serve(
         if log_predictions is not None and not log_predictions:
             config = msgspec.structs.replace(config, spool=None)
         held.enter_context(sole_controller(folders, deployment.name))
+        host = host or spec.host
         bound = held.enter_context(
-            bound_socket(host or spec.host, spec.port if port is None else port, location=at)
+            bound_socket(host, spec.port if port is None else port, location=at)
         )
+        grpc = None if trial else _grpc(config, host, grpc_port)
+        if grpc is not None:
+            at = project.locate(deployment, "serve", "grpc_port")
+            grpc = held.enter_context(shared_port(grpc, location=at))
+            config = msgspec.structs.replace(config, grpc=grpc)
         journal = None if trial else Journal(project, deployment.name)
         if on_listening:
-            on_listening(_url(bound))
+            scheme = "https" if config.tls else "http"
+            url = f"{scheme}://{_address(*bound.getsockname()[:2])}"
+            on_listening(url, _address(grpc.host, grpc.port) if grpc else None)
         return run(
             config,
             bound,
@@ -132,9 +144,23 @@ def _config_of(
     config = protected(config, project, deployment)
     if trial:
         config = msgspec.structs.replace(
-            config, auth=None, tls=None, access_log=None, telemetry=None, drain_wait=0.0
+            config,
+            auth=None,
+            tls=None,
+            grpc=None,
+            access_log=None,
+            telemetry=None,
+            drain_wait=0.0,
         )
     return config
+
+
+def _grpc(config: WorkerConfig, host: str, port: int | None) -> Grpc | None:
+    """Where gRPC is to be answered: as the deployment says, but for what was asked for."""
+    said = config.grpc
+    if port is None:
+        return said and msgspec.structs.replace(said, host=host)
+    return Grpc(host, port, config.tls)
 
 
 def _slices(project: Project, deployment: Deployment) -> tuple[str, ...]:
@@ -237,6 +263,5 @@ def end_with(parent: int) -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
-def _url(bound: socket.socket) -> str:
-    host, port = bound.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

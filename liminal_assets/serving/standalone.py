@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ from liminal_assets.serving.archive import CONFIG, RELEASE, unpack
 from liminal_assets.serving.cells import clear
 from liminal_assets.serving.config import WorkerConfig
 from liminal_assets.serving.plan import Plan, write_plan
-from liminal_assets.serving.port import bound_socket
+from liminal_assets.serving.port import bound_socket, shared_port
 from liminal_assets.serving.release import read_release
 from liminal_assets.serving.supervisor import Supervisor
 
@@ -86,36 +87,40 @@ def run(asked: argparse.Namespace) -> bool:
         Whether every request under way was answered at the end.
 
     Raises:
-        StepError: the release can't be fetched or isn't what was meant, the port is taken, or no
+        StepError: the release can't be fetched or isn't what was meant, a port is taken, or no
             worker can be started.
     """
-    with tempfile.TemporaryDirectory() as scratch:
+    with ExitStack() as held:
+        scratch = held.enter_context(tempfile.TemporaryDirectory())
         config = _prepared(asked, asked.folder or Path(scratch))
-        with bound_socket(asked.host, asked.port) as bound:
-            ends = threading.Event()
+        bound = held.enter_context(bound_socket(asked.host, asked.port))
+        if config.grpc is not None:
+            grpc = msgspec.structs.replace(config.grpc, host=asked.host)
+            config = msgspec.structs.replace(config, grpc=held.enter_context(shared_port(grpc)))
+        ends = threading.Event()
 
-            def end(number: int, frame: FrameType | None) -> None:
-                ends.set()
+        def end(number: int, frame: FrameType | None) -> None:
+            ends.set()
 
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, end)
-            # what nobody merges would only fill the disk; passwords are nothing that workers need
-            spool = config.spool if config.log else None
-            told = msgspec.structs.replace(config, spool=spool, log=None)
-            supervisor = Supervisor(told, bound, asked.workers)
-            drain = _drain(config)
-            supervisor.start()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, end)
+        # what nobody merges would only fill the disk; passwords are nothing that workers need
+        spool = config.spool if config.log else None
+        told = msgspec.structs.replace(config, spool=spool, log=None)
+        supervisor = Supervisor(told, bound, asked.workers)
+        drain = _drain(config)
+        supervisor.start()
+        if drain is not None:
+            drain.start()
+        _log.info("%s listens at port %s", config.name, bound.getsockname()[1])
+        try:
+            while not ends.wait(_LOOK_SECONDS):
+                supervisor.check()
+        finally:
+            longest = config.drain_wait + config.drain_seconds
+            gently = supervisor.stop(longest + _KILL_SECONDS)
             if drain is not None:
-                drain.start()
-            _log.info("%s listens at port %s", config.name, bound.getsockname()[1])
-            try:
-                while not ends.wait(_LOOK_SECONDS):
-                    supervisor.check()
-            finally:
-                longest = config.drain_wait + config.drain_seconds
-                gently = supervisor.stop(longest + _KILL_SECONDS)
-                if drain is not None:
-                    drain.close()
+                drain.close()
     return gently
 
 

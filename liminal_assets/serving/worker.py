@@ -53,6 +53,7 @@ def make_app(config: WorkerConfig) -> ServingApp:
         title=config.name,
         guard=Guard.of(config),
         watch=watch,
+        grpc=config.grpc,
         sticky=config.sticky,
         comparer=Comparer(watch.metrics, tolerance=config.tolerance, slices=config.slices),
     )
@@ -62,16 +63,23 @@ class _Server(uvicorn.Server):
     """A server that drains on SIGTERM. Ctrl-C reaches every process of the terminal; the
     controller says when workers end."""
 
-    def __init__(self, config: uvicorn.Config, app: ServingApp, wait: float) -> None:
-        super().__init__(config)
+    def __init__(self, settings: uvicorn.Config, app: ServingApp, config: WorkerConfig) -> None:
+        super().__init__(settings)
         self._app = app
-        self._wait = wait
+        self._wait = config.drain_wait
+        self._longest = config.drain_seconds
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if sig == signal.SIGINT:
             return
         self._app.stop_being_ready()
         threading.Timer(self._wait, super().handle_exit, (sig, frame)).start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends what is under way, of HTTP and of gRPC at the same time."""
+        calls = asyncio.create_task(self._app.end_calls(self._longest))
+        await super().shutdown(sockets)
+        await calls
 
 
 class _Beating:
@@ -124,7 +132,7 @@ def main() -> int:
         access_log=False,
         **server_options(config),
     )
-    _Server(settings, app, config.drain_wait).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+    _Server(settings, app, config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
     return 0
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+import tritonclient.grpc as triton
 
 from liminal_assets.serving.port import bound_socket
 from liminal_assets.steps.score import Scorer
@@ -102,11 +103,18 @@ def test_a_promotion_swaps_the_version_under_load_and_every_answer_is_logged(ser
 @pytest.mark.slow
 def test_without_a_champion_it_starts_and_says_what_is_missing(served: Shop) -> None:
     tracking_client(served.project).delete_registered_model_alias("shop.late", "champion")
-    with serving(served, "--workers", "2") as (process, client):
+    with serving(served, "--workers", "2", "--grpc-port", "0") as (process, client):
         until(lambda: _problem(client).startswith("late has no champion yet"))
         assert client.get("/readyz").status_code == 503
-        served.registry.promote("late", 1)
-        until(lambda: client.get("/readyz").status_code == 200)
+        assert process.stdout
+        address = process.stdout.readline().removeprefix("gRPC at ").strip()
+        with triton.InferenceServerClient(address) as grpc:
+            assert grpc.is_server_live()
+            assert not grpc.is_model_ready("shop.late")
+            served.registry.promote("late", 1)
+            until(lambda: client.get("/readyz").status_code == 200)
+            # its connection may lead to the other worker
+            until(lambda: grpc.is_model_ready("shop.late", "1"))
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
 

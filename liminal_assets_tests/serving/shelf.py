@@ -20,10 +20,10 @@ import httpx
 import numpy as np
 
 import liminal_assets as la
-from liminal_assets.serving.config import WorkerConfig
+from liminal_assets.serving.config import Grpc, WorkerConfig
 from liminal_assets.serving.controller import Source
 from liminal_assets.serving.folders import ServingFolders
-from liminal_assets.serving.port import bound_socket
+from liminal_assets.serving.port import bound_socket, shared_port
 from liminal_assets.serving.release import Release, write_release
 from liminal_assets.steps.signature import Field, Signature
 from liminal_assets.storage.journal import Journal
@@ -127,10 +127,10 @@ def main() -> None:
     root = Path(sys.argv[1])
     shelf = Shelf(root)
     rollout = Rollout.model_validate_json(sys.argv[2])
-    with bound_socket("127.0.0.1", 0) as bound:
-        print(bound.getsockname()[1], flush=True)
+    with bound_socket("127.0.0.1", 0) as bound, shared_port(Grpc()) as grpc:
+        print(bound.getsockname()[1], grpc.port, flush=True)
         gently = run(
-            WorkerConfig(DEPLOYMENT, str(shelf.folders.root), sticky=rollout.sticky),
+            WorkerConfig(DEPLOYMENT, str(shelf.folders.root), sticky=rollout.sticky, grpc=grpc),
             bound,
             shelf,
             rollout=rollout,
@@ -144,9 +144,11 @@ def main() -> None:
 class Serving:
     """A server that runs."""
 
-    def __init__(self, process: subprocess.Popen[str], client: httpx.Client) -> None:
+    def __init__(self, process: subprocess.Popen[str], client: httpx.Client, grpc: int) -> None:
         self.process = process
         self.client = client
+        self.grpc = grpc
+        """The port of gRPC."""
         self.pid = process.pid
 
     def ready(self) -> bool:
@@ -180,9 +182,9 @@ def serving(
     )
     try:
         assert process.stdout
-        port = int(process.stdout.readline())
+        port, grpc = map(int, process.stdout.readline().split())
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            server = Serving(process, client)
+            server = Serving(process, client, grpc)
             if Shelf(root).newest() is not None:
                 until(server.ready)
             yield server

@@ -13,7 +13,7 @@ from liminal_assets.language.deep import deep_mistakes
 from liminal_assets.language.diagnostics import InvalidProjectError
 from liminal_assets.language.loading import Project
 from liminal_assets.serving.auth import Authenticator, Caller, digest
-from liminal_assets.serving.config import WorkerConfig
+from liminal_assets.serving.config import Grpc, WorkerConfig
 from liminal_assets.serving.guard import Guard
 from liminal_assets.serving.protection import protected, protection_mistakes
 
@@ -75,6 +75,8 @@ WRONG = {
     "access_log: {sample: 2}": (20, "sample"),
     "telemetry: {samples: 0.1}": (20, "did you mean 'sample'"),
     "trust: anything": (20, "trust"),
+    "port: 8081\ngrpc_port: 8081": (20, "'port' and 'grpc_port' are both 8081"),
+    "grpc_port: 65536": (20, "grpc_port"),
 }
 
 
@@ -103,6 +105,7 @@ drain: {wait: 1s, timeout: 9s}
 tls: {cert: cert.pem}
 access_log: true
 telemetry: {otlp: 'http://127.0.0.1:4318', sample: 0.5}
+grpc_port: 0
 """ % digest(b"partner-key")  # noqa: UP031 braces are YAML's
 
 
@@ -122,6 +125,7 @@ def test_what_is_right_reaches_the_workers(tmp_path: Path, monkeypatch: pytest.M
     assert (worker.limits.timeout_seconds, worker.drain_wait, worker.drain_seconds) == (2, 1, 9)
     assert worker.tls
     assert worker.tls.cert == str(tmp_path / "cert.pem")
+    assert worker.grpc == Grpc("127.0.0.1", 0, worker.tls)
     assert worker.access_log
     assert worker.telemetry
     assert (worker.telemetry.service_name, worker.telemetry.sample) == ("late_api", 0.5)

@@ -11,7 +11,7 @@ from liminal_assets.execution.manifests import Manifest
 from liminal_assets.execution.resources import Resources
 from liminal_assets.execution.targets.changes import Changes
 from liminal_assets.execution.targets.cluster import ClusterTarget, UnansweredError, condition
-from liminal_assets.execution.targets.pods import PORT, USER, Server
+from liminal_assets.execution.targets.pods import GRPC_PORT, PORT, USER, Server
 from liminal_assets.language.targets import Kubernetes
 
 __all__ = ["KubernetesTarget"]
@@ -113,7 +113,7 @@ def _specifications(server: Server, spec: Kubernetes) -> Iterator[tuple[str, Man
         {
             "type": "ClusterIP",
             "selector": server.selector,
-            "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],
+            "ports": _ports(server),
         },
     )
     yield "PodDisruptionBudget", {"maxUnavailable": 1, "selector": labels}
@@ -134,6 +134,17 @@ def _specifications(server: Server, spec: Kubernetes) -> Iterator[tuple[str, Man
         )
 
 
+def _ports(server: Server) -> list[Manifest]:
+    """The ports of the Service: HTTP's, and where the deployment says so gRPC's."""
+    ports = {"http": 80}
+    if server.config.grpc is not None:
+        ports["grpc"] = server.config.grpc.port or GRPC_PORT
+    return [
+        {"name": name, "port": port, "targetPort": name, "protocol": "TCP"}
+        for name, port in ports.items()
+    ]
+
+
 def _pod(server: Server, spec: Kubernetes) -> Manifest:
     ready, alive = ({"httpGet": {"path": path, "port": "http"}} for path in ("/readyz", "/healthz"))
     drain = server.config.drain_wait or _DRAIN
@@ -141,7 +152,11 @@ def _pod(server: Server, spec: Kubernetes) -> Manifest:
     pod = server.pod(
         "server",
         {
-            "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
+            "ports": [
+                {"name": name, "containerPort": port, "protocol": "TCP"}
+                for name, port in {"http": PORT, "grpc": GRPC_PORT}.items()
+                if name == "http" or server.config.grpc is not None
+            ],
             "startupProbe": {
                 **ready,
                 "periodSeconds": 2,

@@ -19,9 +19,18 @@ from liminal_assets.language.targets import PodTarget
 from liminal_assets.serving.config import WorkerConfig
 from liminal_assets.serving.release import Release
 
-__all__ = ["MANAGED_BY", "PORT", "PREFIX", "USER", "Server", "selector", "server_name"]
+__all__ = [
+    "GRPC_PORT",
+    "MANAGED_BY",
+    "PORT",
+    "PREFIX",
+    "USER",
+    "Server",
+    "selector",
+    "server_name",
+]
 
-PORT = 8080
+PORT, GRPC_PORT = 8080, 8081
 """Where the server listens: a user that isn't root may."""
 PREFIX = "liminal-assets"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "liminal"}
@@ -121,8 +130,9 @@ class Server:
     def secret(self) -> Manifest:
         """What the server is told, keys of its users among it. It never changes: a version that
         is told something else has a secret of its own."""
+        grpc = self.config.grpc and msgspec.structs.replace(self.config.grpc, port=GRPC_PORT)
         # before a pod's end the cluster waits already
-        said = msgspec.structs.replace(self.config, drain_wait=0.0).to_json()
+        said = msgspec.structs.replace(self.config, drain_wait=0.0, grpc=grpc).to_json()
         name = f"{self.name}-{hashlib.sha256(said).hexdigest()[:8]}"
         return {
             "apiVersion": "v1",

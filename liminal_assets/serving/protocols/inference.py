@@ -79,17 +79,28 @@ class Served:
         return {"name": SERVER, "version": own, "extensions": ["binary_tensor_data"]}
 
     def model(self, name: str, version: str = "") -> ServedModel:
-        """The version that answers now.
+        """The version of that number: the one that answers now, or the candidate of a rollout.
+        Without a number it is the former.
 
         Raises:
             RequestError: 404 if the model or its version is another one; 503 while there is none.
         """
-        model = self.engine.stable()
-        self.check(model, name, version)
-        return model
+        versions = self.engine.versions()
+        self.check(versions[0], name)
+        for model in versions:
+            if version in ("", model.version):
+                return model
+        stable, *candidates = (repr(model.version) for model in versions)
+        others = (
+            f"version {stable} does"
+            if not candidates
+            else (f"versions {stable} and, on trial, {candidates[0]} do")
+        )
+        message = f"version {version[:200]!r} doesn't answer; {others}"
+        raise RequestError(404, "not_found", message)
 
-    def check(self, model: ServedModel, name: str, version: str = "") -> None:
-        """Refuses another name or version.
+    def check(self, model: ServedModel, name: str) -> None:
+        """Refuses another name.
 
         Raises:
             RequestError: 404.
@@ -97,16 +108,13 @@ class Served:
         if name not in (model.name, self._alias):
             message = f"there is no model {name[:200]!r}; there is {model.name!r}"
             raise RequestError(404, "not_found", message)
-        if version and version != model.version:
-            message = f"version {version[:200]!r} doesn't answer; version {model.version!r} does"
-            raise RequestError(404, "not_found", message)
 
     def metadata(self, name: str, version: str = "") -> dict[str, Any]:
         """Metadata of the model."""
         model = self.model(name, version)
         return {
             "name": name,
-            "versions": [model.version],
+            "versions": [version.version for version in self.engine.versions()],
             "platform": SERVER,
             "inputs": inputs_of(model.signature),
             "outputs": outputs_of(model),
@@ -131,7 +139,7 @@ class InferenceProtocol:
         self.routes: tuple[Page | Scoring, ...] = (
             *(Page(path, refusal, answer) for path, answer in pages.items()),
             Scoring(model + "/infer", refusal, self._infer),
-            Scoring(model + "/versions/{version}/infer", refusal, self._infer),
+            Scoring(model + "/versions/{version}/infer", refusal, self._infer, choose=self._asked),
         )
 
     def _ready(self, request: Request) -> Response:
@@ -149,8 +157,11 @@ class InferenceProtocol:
             {"name": name, "version": model.version, "ready": ready}, 200 if ready else 503
         )
 
+    def _asked(self, request: Request) -> ServedModel:
+        return self._served.model(**request.variables)
+
     def _infer(self, model: ServedModel, request: Request) -> Response:
-        self._served.check(model, **request.variables)
+        self._served.check(model, request.variables["name"])
         asked, tensors = _read(request)
         rows = rows_of(tensors, model.signature, self._engine.max_rows)
         answer = self._engine.answer(model, rows, request.requested_at)

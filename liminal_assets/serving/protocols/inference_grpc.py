@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 
 from liminal_assets.errors import StepError
 from liminal_assets.serving.config import Grpc, Tls
+from liminal_assets.serving.connections import MOST_CONNECTIONS
 from liminal_assets.serving.engine import Answer
 from liminal_assets.serving.errors import RequestError
 from liminal_assets.serving.messages import Message, Receive, Response
@@ -45,6 +46,12 @@ _STATUS = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+
+_SMALL = 65_536
+"""Bytes of a message up to which it doesn't count for the limit of all: what HTTP reads at once."""
+
+_MOST_CALLS = 1_000
+"""At once, health checks included; the application refuses sooner what it has to do work for."""
 
 _CONTENTS = {
     "BOOL": "bool_contents",
@@ -86,10 +93,11 @@ class GrpcServer:
         options = [
             ("grpc.max_receive_message_length", self._max_bytes),
             ("grpc.max_send_message_length", -1),
+            ("grpc.max_allowed_incoming_connections", MOST_CONNECTIONS),
             # the workers share the port
             ("grpc.so_reuseport", 1),
         ]
-        server = grpc.aio.server(options=options)
+        server = grpc.aio.server(options=options, maximum_concurrent_rpcs=_MOST_CALLS)
         server.add_generic_rpc_handlers((self._handlers(),))
         host = self._settings.host
         at = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
@@ -124,30 +132,32 @@ class GrpcServer:
             name: Page(f"/{SERVICE}/{name}", refusal, answer, methods=("POST",))
             for name, answer in pages.items()
         }
-        routes["ModelInfer"] = Scoring(f"/{SERVICE}/ModelInfer", refusal, self._infer)
+        routes["ModelInfer"] = Scoring(
+            f"/{SERVICE}/ModelInfer", refusal, self._infer, choose=self._asked
+        )
+        # on the wire one message is a stream of one; so it is read only once its caller is let in
         handlers = {
-            name: grpc.unary_unary_rpc_method_handler(self._call(name, route))
+            name: grpc.stream_unary_rpc_method_handler(self._call(name, route))
             for name, route in routes.items()
         }
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
-    def _call(self, name: str, route: Page | Scoring) -> Callable[[bytes, Any], Awaitable[bytes]]:
-        async def call(body: bytes, context: Any) -> bytes:
-            scope = _scope(route.path, context)
-
-            async def receive() -> Message:
-                return {"type": "http.request", "body": body, "more_body": False}
-
-            variables = {}
+    def _call(self, name: str, route: Page | Scoring) -> Callable[[Any, Any], Awaitable[bytes]]:
+        async def call(requests: Any, context: Any) -> bytes:
+            variables: Mapping[str, str] = {}
             if isinstance(route, Page):
-                variables = _named(self._messages[f"{name}Request"], body)
+                asked = await context.read()
+                variables = _named(self._messages[f"{name}Request"], asked)
             answers: list[Response] = []
 
             async def send(response: Response) -> None:
                 answers.append(response)
                 context.set_trailing_metadata(_trailing(response))
 
-            await self._respond(scope, receive, route, variables, send)
+            scope = _scope(route.path, context)
+            await self._respond(scope, _messages_of(context), route, variables, send)
+            if not answers:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "there was no message")
             (response,) = answers
             if response.status != 200:
                 status = _STATUS.get(response.status, grpc.StatusCode.INTERNAL)
@@ -170,12 +180,17 @@ class GrpcServer:
             return self._said("ModelReady", ready=False)
         return self._said("ModelReady", ready=self._ready)
 
+    def _asked(self, request: Request) -> ServedModel | None:
+        # these two fields have the same numbers there; all others are skipped
+        names = _named(self._messages["ModelReadyRequest"], request.body)
+        return self._served.model(**names) if names["version"] else None
+
     def _infer(self, model: ServedModel, request: Request) -> Response:
         try:
             asked = self._messages["ModelInferRequest"].FromString(request.body)
         except DecodeError as error:
             raise _wrong(f"the message is no ModelInferRequest: {error}") from None
-        self._served.check(model, asked.model_name, asked.model_version)
+        self._served.check(model, asked.model_name)
         engine = self._served.engine
         rows = rows_of(_tensors(asked), model.signature, engine.max_rows)
         answer = engine.answer(model, rows, request.requested_at)
@@ -206,11 +221,32 @@ def _wrong(message: str) -> RequestError:
     return RequestError(400, "invalid_tensors", message)
 
 
+def _messages_of(context: Any) -> Receive:
+    """The message of a call, as the body of a request."""
+    waiting: list[bytes] = []
+
+    async def receive() -> Message:
+        if waiting:
+            return {"type": "http.request", "body": waiting.pop()}
+        said = await context.read()
+        if said is grpc.aio.EOF:
+            return {"type": "http.disconnect"}
+        if len(said) <= _SMALL:
+            return {"type": "http.request", "body": said}
+        # a second part, as large bodies have one: these count for the limit of all
+        waiting.append(said)
+        return {"type": "http.request", "body": b"", "more_body": True}
+
+    return receive
+
+
 def _scope(path: str, context: Any) -> Message:
     """What the application knows of a request, of a call."""
     headers = [
         (key.encode(), value if isinstance(value, bytes) else value.encode())
         for key, value in context.invocation_metadata()
+        # of a message these say nothing, whatever a caller makes of them
+        if not key.startswith("content-")
     ]
     host, _, port = unquote(context.peer()).partition(":")[2].rpartition(":")
     client = (host.strip("[]"), int(port)) if port.isdigit() else None
@@ -224,10 +260,10 @@ def _scope(path: str, context: Any) -> Message:
     }
 
 
-def _named(message: Any, body: bytes) -> dict[str, str]:
+def _named(message: Any, body: Any) -> dict[str, str]:
     """The name and version of the model that a message asks for."""
     try:
-        said = message.FromString(body)
+        said = message.FromString(b"" if body is grpc.aio.EOF else body)
     except DecodeError:
         # of no model then, and told as such
         said = message()
@@ -238,7 +274,7 @@ def _named(message: Any, body: bytes) -> dict[str, str]:
 def _trailing(response: Response) -> tuple[tuple[str, str], ...]:
     """Headers that say something of the answer."""
     return tuple(
-        (name.decode(), value.decode("latin-1"))
+        (name.decode(), value.decode("ascii", "replace").replace("\ufffd", "?"))
         for name, value in response.headers
         if name.startswith(b"x-") or name == b"retry-after"
     )

@@ -88,11 +88,14 @@ class Scoring(Route):
     Attributes:
         counted: whether it is for a version, which a rollout may choose and is judged by. Others
             are told the one that answers usually.
+        choose: the version that a request names; without it, or if it names none, the request goes
+            where traffic goes.
     """
 
     answer: Callable[[ServedModel, Request], Response]
     methods: tuple[str, ...] = field(default=("POST",))
     counted: bool = True
+    choose: Callable[[Request], ServedModel | None] | None = None
 
 
 class Router:

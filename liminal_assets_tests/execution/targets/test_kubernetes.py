@@ -168,6 +168,19 @@ def test_a_fixed_number_of_pods_has_no_autoscaler(at_target: AtTarget, ready: St
     assert "horizontalpodautoscalers" not in ready.kinds()
 
 
+def test_a_port_of_grpc_leads_to_the_pods(at_target: AtTarget, ready: Store) -> None:
+    deploy(*at_target("kubernetes", ("port: 0,", "port: 0, grpc_port: 9000,")))
+    service = ready.resource("services")["spec"]["ports"]
+    assert {port["name"]: (port["port"], port["targetPort"]) for port in service} == {
+        "http": (80, "http"),
+        "grpc": (9000, "grpc"),
+    }
+    [container] = ready.resource("deployments")["spec"]["template"]["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    said = base64.b64decode(ready.resource("secrets")["data"]["serving.json"])
+    assert ports == {"http": 8080, "grpc": json.loads(said)["grpc"]["port"]}
+
+
 def test_a_store_that_is_a_claim_is_mounted(at_target: AtTarget, ready: Store) -> None:
     deploy(*at_target("kubernetes", ("namespace: ml,", "namespace: ml, claim: models,")))
     pod = ready.resource("deployments")["spec"]["template"]["spec"]
