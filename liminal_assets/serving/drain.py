@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,7 +22,7 @@ import msgspec
 from liminal_assets.errors import StepError
 from liminal_assets.serving.logged import feedback_rows, prediction_rows
 from liminal_assets.serving.segment_files import held, segments_of
-from liminal_assets.serving.segments import MAGIC, Segment, read_segment
+from liminal_assets.serving.segments import MAGIC, Layout, Request, Segment, read_segment
 from liminal_assets.serving.spool import DRAIN_STATE
 from liminal_assets.storage.ids import new_id
 
@@ -80,6 +80,7 @@ class Drain:
         feedback: where labels go.
         every: seconds between two looks at the spool.
         tidies: whether it puts small pieces of the log together besides.
+        watch: is shown the requests that were merged.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Drain:
         *,
         every: float = 5.0,
         tidies: bool = True,
+        watch: Callable[[Sequence[tuple[Layout, Request]]], None] | None = None,
     ) -> None:
         self.folder = folder
         self.state = DrainState()
@@ -97,6 +99,7 @@ class Drain:
         self._feedback = feedback
         self._every = every
         self._tidies = tidies
+        self._watch = watch
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -186,7 +189,8 @@ class Drain:
 
     def _write(self, batch: Path, segments: Sequence[Path]) -> None:
         read = [read_segment(path) for path in segments if path.exists()]
-        tables, lost = prediction_rows([one for segment in read for one in segment.requests])
+        requests = [one for segment in read for one in segment.requests]
+        tables, lost = prediction_rows(requests)
         merged = self._append(self._predictions, tables, batch.stem)
         labels = feedback_rows([one for segment in read for one in segment.feedback])
         merged += self._append(self._feedback, labels, batch.stem)
@@ -194,6 +198,8 @@ class Drain:
         batch.rename(done)
         self._remove(done, segments)
         self._count(read, merged, lost)
+        if self._watch is not None:
+            self._watch(requests)
 
     def _append(self, sink: LogSink, tables: Sequence[pa.Table], batch: str) -> int:
         return sum(

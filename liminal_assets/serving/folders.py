@@ -52,3 +52,8 @@ class ServingFolders:
     def metrics(self) -> Path:
         """What workers count, one file each."""
         return self.root / "metrics"
+
+    @property
+    def drift(self) -> Path:
+        """Logged rows by the bins of the training reference, counted by whoever merges the log."""
+        return self.root / "drift"

@@ -11,7 +11,7 @@ import os
 import tempfile
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,14 +150,22 @@ class Metrics:
     Args:
         folder: that of all workers; by default one of this process alone, which ends with it.
         process: stands for the process in file names; default: its number.
+        besides: folders in which others count what is shown along with that.
     """
 
-    def __init__(self, folder: Path | None = None, process: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        process: str | None = None,
+        *,
+        besides: Sequence[Path] = (),
+    ) -> None:
         self._own = None
         if folder is None:
             self._own = tempfile.TemporaryDirectory(prefix="liminal-metrics-")
             folder = Path(self._own.name)
         self.folder = folder
+        self._shown = (folder, *besides)
         self._files = CellFiles(folder, process)
         self._versions: dict[str, VersionMetrics] = {}
         self._pairs: dict[tuple[str, str], PairMetrics] = {}
@@ -256,7 +264,7 @@ class Metrics:
         # which versions and escapes it lists makes no difference to our names, and may be nonsense
         asked = _OPENMETRICS if _OPENMETRICS in accept.lower() else ""
         encoder, kind = choose_encoder(asked)
-        return encoder(_Collector(self.folder)), kind
+        return encoder(_Collector(self._shown)), kind
 
 
 _OPENMETRICS = "application/openmetrics-text"
@@ -270,11 +278,12 @@ _CPU = "Seconds of CPU that workers used."
 class _Collector:
     """The sums of all workers, in the place of a registry."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = folders
 
     def collect(self) -> list[Metric]:
-        return sorted(read(self._folder), key=lambda metric: str(metric.name))
+        found = [metric for folder in self._folders for metric in read(folder)]
+        return sorted(found, key=lambda metric: str(metric.name))
 
 
 def _bound(bound: float) -> str:

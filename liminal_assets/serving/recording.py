@@ -13,6 +13,7 @@ from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.loading import Project
 from liminal_assets.language.prediction_log import HashMask, PredictionLogging
 from liminal_assets.serving.drain import Drain
+from liminal_assets.serving.drift import DriftCounts
 from liminal_assets.serving.folders import ServingFolders
 from liminal_assets.serving.records import Recording
 from liminal_assets.serving.spool import SpoolSettings
@@ -58,12 +59,14 @@ def drain_of(
         alone: whether nothing else writes that log. Of several, none may put its files together,
             and each writes them less often.
     """
+    folders = folders or ServingFolders.of(project.state, deployment.name)
     return Drain(
-        (folders or ServingFolders.of(project.state, deployment.name)).spool,
+        folders.spool,
         PredictionLog(project, deployment.name),
         FeedbackLog(project, deployment.name),
         every=_EVERY if alone else _EVERY_OF_SEVERAL,
         tidies=alone,
+        watch=DriftCounts(folders),
     )
 
 

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ class Release:
         certificate: what shows that the form answers as the pipeline does.
         features: how a request that carries only the entity gets the rest from the online store;
             none if it must carry all.
+        baseline: the bins of its columns in the training reference
+            (:func:`~liminal_assets.steps.baseline.baseline`); empty where none is kept.
         files: SHA-256 of each file of the folder, by its path there.
         folder: where it is; empty before it is written.
     """
@@ -57,6 +59,7 @@ class Release:
     settings: Mapping[str, Any] = field(default_factory=dict)
     certificate: Mapping[str, Any] = field(default_factory=dict)
     features: Mapping[str, Any] | None = None
+    baseline: Sequence[Mapping[str, Any]] = field(default_factory=list)
     files: Mapping[str, str] = field(default_factory=dict)
     folder: Path = Path()
 

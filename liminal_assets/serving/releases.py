@@ -22,7 +22,9 @@ from liminal_assets.serving.release import Release, read_release, write_release
 from liminal_assets.steps.champion import reference_rows
 from liminal_assets.steps.compile.certificate import Certificate
 from liminal_assets.steps.identity import carried_fields
+from liminal_assets.steps.observation import is_answer
 from liminal_assets.steps.signature import Signature
+from liminal_assets.storage.forms import identifier
 from liminal_assets.storage.registry import ModelRegistry, ModelVersion
 from liminal_assets.storage.tracking import import_mlflow
 
@@ -81,6 +83,7 @@ def prepare_release(
         digest=version.digest,
         example=signature.as_json(next(whole, known[0])),
         certificate={"wanted": wanted, "libraries": _libraries()},
+        baseline=_baseline(project, deployment, version, signature),
     )
     folder = (folders or ServingFolders.of(project.state, deployment.name)).releases
     made = _made_before(folder, release)
@@ -90,6 +93,21 @@ def prepare_release(
     if wanted == "auto":
         made = _compiled(folder, release, registry.load(version), known, refused)
     return made or _itself(folder, release, model, flavor, refused)
+
+
+def _baseline(
+    project: Project, deployment: Deployment, version: ModelVersion, signature: Signature
+) -> list[dict[str, Any]]:
+    """The bins that answered rows are counted in; without masked columns."""
+    from liminal_assets.steps.baseline import baseline
+
+    reference = reference_rows(project, deployment.model, version.version)
+    if reference is None:
+        return []
+    wanted = [*filter(is_answer, reference.columns), *signature.names]
+    known = [identifier(name) for name in wanted if name in reference.columns]
+    logging = deployment.serve.log_predictions if deployment.serve else None
+    return baseline(reference.project(", ".join(known)), logging.mask if logging else ())
 
 
 def _check_trust(

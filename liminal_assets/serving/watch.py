@@ -57,7 +57,7 @@ class Watch:
         except OSError as error:
             raise StepError(f"the access log can't be opened: {error}") from error
         return cls(
-            Metrics(config.folders.metrics),
+            Metrics(config.folders.metrics, besides=[config.folders.drift]),
             access,
             Telemetry(config.telemetry) if config.telemetry else None,
         )

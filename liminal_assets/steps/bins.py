@@ -23,11 +23,13 @@ __all__ = [
     "UNSEEN",
     "ColumnKind",
     "Histograms",
+    "bin_labels",
     "category_histograms",
     "kind_of",
     "number_histograms",
     "numbers",
     "quantile_edges",
+    "rows_per_bin",
 ]
 
 ColumnKind = Literal["numerical", "categorical", "moment", "other"]
@@ -101,13 +103,8 @@ def number_histograms(reference: Floats, current: Floats, bins: int) -> Histogra
     leave it are seen. Missing values are a bin.
     """
     edges = quantile_edges(reference, bins)
-    counts = [_below(side, edges) for side in (reference, current)]
-    missing = [int(np.count_nonzero(np.isnan(side))) for side in (reference, current)]
-    inside = [
-        [*np.diff(np.concatenate([[0], below, [len(side) - lost]])).astype(int).tolist(), lost]
-        for side, below, lost in zip((reference, current), counts, missing, strict=True)
-    ]
-    labels = [*_labels(edges), MISSING]
+    inside = [rows_per_bin(side, edges) for side in (reference, current)]
+    labels = [*bin_labels(edges), MISSING]
     kept = [at for at in range(len(labels)) if inside[0][at] or inside[1][at]]
     return Histograms(
         tuple(labels[at] for at in kept),
@@ -127,6 +124,16 @@ def quantile_edges(reference: Floats, bins: int) -> Floats:
     return np.unique(np.concatenate([values, np.nextafter(values[filled], -np.inf)]))
 
 
+def rows_per_bin(values: Floats, edges: Floats) -> list[int]:
+    """How many values are in each bin; missing ones last."""
+    missing = int(np.count_nonzero(np.isnan(values)))
+    below = _below(values, edges)
+    return [
+        *np.diff(np.concatenate([[0], below, [len(values) - missing]])).astype(int).tolist(),
+        missing,
+    ]
+
+
 def _below(values: Floats, edges: Floats) -> list[int]:
     """How many values are at most each edge."""
     if len(edges) > 64:
@@ -136,16 +143,22 @@ def _below(values: Floats, edges: Floats) -> list[int]:
     return [int(np.count_nonzero(values <= edge)) for edge in edges]
 
 
-def _labels(edges: Floats) -> list[str]:
+def bin_labels(edges: Floats, digits: int = 4) -> list[str]:
+    """What the bins between edges are called, in order.
+
+    Args:
+        digits: of each number; with 17 no two bins have one name.
+    """
     if not len(edges):
         return ["any value"]
-    labels = [f"≤ {edges[0]:.4g}"]
+    labels = [f"≤ {edges[0]:.{digits}g}"]
     for low, high in pairwise(edges):
         atom = np.nextafter(high, -np.inf) == low
-        labels.append(f"= {high:.4g}" if atom else f"{low:.4g} to {high:.4g}")
+        shown = f"{high:.{digits}g}"
+        labels.append(f"= {shown}" if atom else f"{low:.{digits}g} to {shown}")
     if len(edges) > 1 and np.nextafter(edges[1], -np.inf) == edges[0]:
-        labels[0] = f"< {edges[1]:.4g}"
-    return [*labels, f"> {edges[-1]:.4g}"]
+        labels[0] = f"< {edges[1]:.{digits}g}"
+    return [*labels, f"> {edges[-1]:.{digits}g}"]
 
 
 def category_histograms(
