@@ -72,10 +72,14 @@ class RequestError(Exception):
     @property
     def sentence(self) -> str:
         """What is wrong in one text, for protocols that have no list of problems."""
+        said = self.message
+        if self.problems:
+            # the first one may be in the message already
+            said = said.removesuffix(f"; {self.problems[0].field}: {self.problems[0].message}")
         told = [
             f"{problem.field}: {problem.message} (row {problem.row})"
             for problem in self.problems[:_TOLD]
         ]
         left = len(self.problems) - len(told)
         told += [f"and {left} more"] if left else []
-        return "; ".join([self.message, *told])
+        return "; ".join([said, *told])

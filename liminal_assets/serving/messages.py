@@ -96,12 +96,15 @@ async def read_body(
         hold: is told of the bytes of a large body as they come, and may refuse them.
 
     Raises:
-        RequestError: 413 as soon as it is known to be too large, and what ``hold`` raises.
+        RequestError: 413 as soon as it is known to be too large, 415 if it is compressed, and what
+            ``hold`` raises.
         DisconnectedError: the client went away.
     """
     for name, value in scope["headers"]:
         if name == b"content-length" and (len(value) > 18 or int(value) > limit):
             raise _too_large(limit)
+        if name == b"content-encoding" and value.lower() not in _UNCHANGED:
+            raise _encoded(value)
     message = await receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body"):
@@ -120,6 +123,17 @@ async def read_body(
     if len(body) > limit:
         raise _too_large(limit)
     return body
+
+
+_UNCHANGED = (b"", b"identity")
+
+
+def _encoded(how: bytes) -> RequestError:
+    """What a few bytes would unpack to isn't known before."""
+    message = (
+        f"a body in content-encoding {how.decode('latin-1')[:50]!r} isn't read: send it as it is"
+    )
+    return RequestError(415, "encoded_body", message, headers={"accept-encoding": "identity"})
 
 
 def _too_large(limit: int) -> RequestError:

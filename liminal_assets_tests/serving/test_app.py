@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import threading
@@ -195,6 +196,18 @@ def test_a_large_body_is_refused_before_it_is_read_whole(
     response = client.post("/predict", content=parts if chunked else body)
     assert response.status_code == 413
     assert "larger than 0.1 MiB" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/predict", "/invocations", "/v2/models/shop.late/infer"])
+def test_a_compressed_body_is_refused(client: httpx.Client, row: dict[str, Any], path: str) -> None:
+    body = gzip.compress(json.dumps(row).encode())
+    for how in ("gzip", "Deflate", "identity, gzip"):
+        refused = client.post(path, content=body, headers={"content-encoding": how})
+        assert refused.status_code == 415
+        assert f"content-encoding {how!r} isn't read: send it as it is" in refused.text
+        assert refused.headers["accept-encoding"] == "identity"
+    answered = client.post("/predict", json=row, headers={"content-encoding": "Identity"})
+    assert answered.status_code == 200
 
 
 def test_a_large_body_within_the_limit_is_answered_from_a_thread(

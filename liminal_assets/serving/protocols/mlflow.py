@@ -43,6 +43,18 @@ _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _REQUIRED = (
     f"The input must be a JSON dictionary with exactly one of the input fields {set(_FORMS)}"
 )
+_CHANGED = (
+    "IMPORTANT: The MLflow Model scoring protocol has changed in MLflow version 2.0. If you are"
+    " seeing this error, you are likely using an outdated scoring request format. To resolve the"
+    " error, either update your request format or adjust your MLflow Model's requirements file to"
+    " specify an older version of MLflow (for example, change the 'mlflow' requirement specifier"
+    " to 'mlflow==1.30.0'). If you are making a request using the MLflow client"
+    " (e.g. via `mlflow.pyfunc.spark_udf()`), upgrade your MLflow client to a version >= 2.0 in"
+    " order to use the new request format. For more information about the updated MLflow"
+    " Model scoring protocol in MLflow 2.0, see"
+    " https://mlflow.org/docs/latest/models.html#deploy-mlflow-models."
+)
+"""What its server adds to two of its refusals."""
 _LANGUAGE_MODELS = ("messages", "prompt", "input")
 """Keys by which MLflow takes a body for one of a language model."""
 
@@ -56,7 +68,7 @@ _CODES = {
     504: "DEADLINE_EXCEEDED",
 }
 
-_UNENFORCED = ("no_rows", "unnamed_columns")
+_UNENFORCED = ("no_rows", "unnamed_columns", "language_model")
 """Our codes of what MLflow finds only as it enforces the signature; so it does a missing column."""
 
 _NULLS = frozenset(
@@ -147,7 +159,7 @@ def _unsupported(content_type: str) -> str | None:
     if parameters.pop("charset", "utf-8").lower() != "utf-8":
         return "The scoring server only supports UTF-8"
     if parameters:
-        return f"Unrecognized content type parameters: {', '.join(parameters)}."
+        return f"Unrecognized content type parameters: {', '.join(parameters)}. {_CHANGED}"
     if kind not in _TYPES:
         return (
             "This predictor only supports the following content types:"
@@ -166,10 +178,12 @@ def from_json(body: bytes, signature: Signature, max_rows: int) -> Rows:
     if not isinstance(said, dict):
         what = "a list" if isinstance(said, list) else f"input type '{type(said).__name__}'"
         raise RequestError(400, "invalid_rows", f"{_REQUIRED}. Received {what}.")
-    forms = [key for key in _FORMS if key in said]
-    if len(forms) != 1 or any(key in said for key in _LANGUAGE_MODELS):
-        fields = [key for key in said if key in (*_FORMS, *_LANGUAGE_MODELS)]
-        message = f"{_REQUIRED}. Received dictionary with input fields: {fields}."
+    forms = [key for key in said if key in _FORMS]
+    if asked := [key for key in _LANGUAGE_MODELS if key in said]:
+        message = f"{asked[0]!r} is for language models: this one takes columns"
+        raise RequestError(400, "language_model", message)
+    if len(forms) != 1:
+        message = f"{_REQUIRED}. Received dictionary with input fields: {forms}. {_CHANGED}"
         raise RequestError(400, "invalid_rows", message)
     return _READERS[forms[0]](said[forms[0]], signature, max_rows)
 
@@ -179,6 +193,8 @@ def _dataframe_records(said: Any, signature: Signature, max_rows: int) -> Rows:
         what = "dictionary" if isinstance(said, dict) else f"type {type(said).__name__}"
         message = f"Dataframe records format must be a list of records. Got {what}."
         raise RequestError(400, "invalid_rows", message)
+    if said and all(isinstance(record, list) for record in said):
+        raise _unnamed(signature)
     return from_records(said, signature, max_rows)
 
 
@@ -194,9 +210,23 @@ def _dataframe_split(said: Any, signature: Signature, max_rows: int) -> Rows:
         )
         raise RequestError(400, "invalid_rows", message)
     names = said.get("columns")
+    if names is None:
+        raise _unnamed(signature)
     if not isinstance(names, list):
         raise RequestError(400, "invalid_rows", "'columns' must be a list of names")
-    return from_split(names, said["data"], max_rows)
+    return _split(names, said["data"], max_rows)
+
+
+def _split(names: list[Any], data: Any, max_rows: int) -> Rows:
+    if names and data == []:
+        # with names there is nothing that MLflow would miss: it is the model that fails there
+        raise RequestError(400, "named_no_rows", "there are no rows")
+    return from_split(names, data, max_rows)
+
+
+def _unnamed(signature: Signature) -> RequestError:
+    message = f"the values must have names, for the model takes {len(signature.fields)} columns"
+    return RequestError(400, "unnamed_columns", message)
 
 
 def _tensors(said: Any, signature: Signature, max_rows: int) -> Rows:
@@ -210,8 +240,7 @@ def _tensors(said: Any, signature: Signature, max_rows: int) -> Rows:
         return from_records(listed, signature, max_rows)
     if len(signature.fields) == 1:
         return from_columns({signature.names[0]: listed}, max_rows)
-    message = f"the values must have names, for the model takes {len(signature.fields)} columns"
-    raise RequestError(400, "unnamed_columns", message)
+    raise _unnamed(signature)
 
 
 _READERS = {
@@ -229,7 +258,8 @@ def from_csv(body: bytes, signature: Signature, max_rows: int) -> Rows:
         RequestError: 400 for another body, 413 for too many rows.
     """
     try:
-        lines = [line for line in csv.reader(io.StringIO(body.decode())) if line]
+        text = body.decode("utf-8-sig")
+        lines = [line for line in csv.reader(io.StringIO(text)) if line]
     except (UnicodeDecodeError, csv.Error) as error:
         raise RequestError(400, "invalid_rows", f"the body is no CSV in UTF-8: {error}") from None
     if not lines:
@@ -240,7 +270,7 @@ def from_csv(body: bytes, signature: Signature, max_rows: int) -> Rows:
         message = f"a line has {longest} values, and there are {len(names)} names"
         raise RequestError(400, "invalid_rows", message)
     padded = [[*line, *[""] * (len(names) - len(line))] for line in data]
-    rows = from_split(names, padded, max_rows)
+    rows = _split(names, padded, max_rows)
     return Rows(_read(rows.columns, signature.known), rows.count)
 
 
