@@ -21,6 +21,7 @@ class Inbox:
     port: int = 0
     bodies: list[Any] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     mails: list[str] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
 
@@ -39,6 +40,7 @@ def http_receiver(answers: Sequence[int] = ()) -> Iterator[Inbox]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             inbox.bodies.append(json.loads(body))
             inbox.headers.append(dict(self.headers))
+            inbox.paths.append(self.path)
             self.send_response(codes.pop(0) if codes else 200)
             self.send_header("Location", "http://127.0.0.1:9/elsewhere")
             self.end_headers()

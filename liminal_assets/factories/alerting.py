@@ -1,4 +1,4 @@
-"""Alerts: runs that fail, checks that fail and breaches are told, each at least once.
+"""Alerts: failures, breaches, stale assets and failing sensors are told, each at least once.
 
 A failed asset check fails no run, so Dagster's run-failure sensors never see it
 (dagster-io/dagster#17251): checks are read from the event log, as Dagster's daemon reads it.
@@ -15,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 
+from liminal_assets.factories.alert_messages import message_of
 from liminal_assets.factories.common import project_of, spec_of
 from liminal_assets.factories.news import (
     Event,
@@ -22,10 +23,11 @@ from liminal_assets.factories.news import (
     breaches,
     failed_checks,
     failed_runs,
-    message_of,
+    failed_ticks,
+    stale_assets,
 )
+from liminal_assets.language.alerts import Alert
 from liminal_assets.language.loading import Project
-from liminal_assets.language.monitors import Alert
 
 __all__ = ["alert_sensor"]
 
@@ -35,6 +37,9 @@ _BUDGET = 40.0
 _FIRST_LOOK = timedelta(days=1)
 _GIVE_UP = timedelta(days=3)
 _REMEMBERED = 200
+_FAILURES = ("run_failure", "check_failure", "check_warning")
+_SAID_ONCE = ("breach", "recovery", "sensor_failure")
+"""What may be found again under the same id."""
 
 
 @dataclass(frozen=True)
@@ -44,21 +49,21 @@ class _Progress:
     Attributes:
         after: the last event read of each source.
         told: events after those that were delivered while others could not be.
-        breaches: the newest breaches told: judged again they are no news.
+        once: the newest breaches and other findings told: found again they are no news.
     """
 
     after: Mapping[str, int]
     told: tuple[str, ...] = ()
-    breaches: tuple[str, ...] = ()
+    once: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, cursor: str | None) -> _Progress:
         said = json.loads(cursor) if cursor else {}
-        after, told, seen = (said.get(key) or () for key in ("after", "told", "breaches"))
-        return cls(dict(after), tuple(told), tuple(seen))
+        after, told, once = (said.get(key) or () for key in ("after", "told", "once"))
+        return cls(dict(after), tuple(told), tuple(once))
 
     def as_cursor(self) -> str:
-        return json.dumps({"after": dict(self.after), "told": self.told, "breaches": self.breaches})
+        return json.dumps({"after": dict(self.after), "told": self.told, "once": self.once})
 
 
 def alert_sensor(
@@ -68,8 +73,9 @@ def alert_sensor(
     monitors: Sequence[str] | None = None,
     **keywords: Any,
 ) -> dg.SensorDefinition:
-    """Tells of the project's runs that fail, its asset checks that fail, and the breaches of the
-    monitors that name the alert under ``on_breach.alert``.
+    """Tells of the project's runs that fail, its asset checks that fail, the breaches of the
+    monitors that name the alert under ``on_breach.alert``, assets that aren't fresh any more, and
+    sensors and schedules whose evaluation fails.
 
     Each event is delivered at least once, and not twice unless the daemon dies in between. What
     can't be delivered is tried again at every evaluation for three days; the sensor's ticks say
@@ -112,20 +118,20 @@ def _evaluate(
 ) -> dg.SensorResult:
     before = _Progress.of(context.cursor)
     events, after = _new_events(context.instance, project, alert, monitors, before)
-    known = {*before.told, *before.breaches}
+    known = {*before.told, *before.once}
     news = _by_run(event for event in events if event.id not in known)
     told, problem = _tell(context, project, alert, news)
     delivered = [event.id for event in told]
     remembered = dict.fromkeys(
-        [*before.breaches, *(event.id for event in told if event.kind == "breach")]
+        [*before.once, *(event.id for event in told if event.kind in _SAID_ONCE)]
     )
-    breaches_told = tuple(remembered)[-_REMEMBERED:]
+    once = tuple(remembered)[-_REMEMBERED:]
     if problem is not None:
         # read again next time, except what was told
-        progress = replace(before, told=(*before.told, *delivered), breaches=breaches_told)
+        progress = replace(before, told=(*before.told, *delivered), once=once)
         context.log.error(problem)
         return dg.SensorResult(skip_reason=problem, cursor=progress.as_cursor())
-    progress = _Progress(after, (), breaches_told)
+    progress = _Progress(after, (), once)
     said = f"told {alert.alert} of {len(delivered)} event{'s' if len(delivered) != 1 else ''}"
     reason = said if delivered else "nothing failed since the last look"
     return dg.SensorResult(skip_reason=reason, cursor=progress.as_cursor())
@@ -148,7 +154,11 @@ def _new_events(
         sources.append(("runs", failed_runs, None))
     if wanted & {"check_failure", "check_warning"}:
         sources.append(("checks", failed_checks, None))
-    if "breach" in wanted:
+    if wanted & {"stale", "recovery"}:
+        sources.append(("freshness", stale_assets, None))
+    if "sensor_failure" in wanted:
+        sources.append(("ticks", failed_ticks, None))
+    if wanted & {"breach", "recovery"}:
         sources += [(f"monitor {name}", breaches, name) for name in monitors]
     for name, read, about in sources:
         events, last = read(instance, project, after.get(name), about)
@@ -159,10 +169,11 @@ def _new_events(
 
 def _by_run(events: Iterable[Event]) -> list[list[Event]]:
     """A message per run and kind of news: a run that failed and why its checks did are one."""
-    groups: dict[tuple[str, bool, str], list[Event]] = {}
+    groups: dict[tuple[str, str, str], list[Event]] = {}
     for event in events:
-        breach = event.kind == "breach"
-        groups.setdefault((event.run_id, breach, event.block if breach else ""), []).append(event)
+        failed = event.kind in _FAILURES
+        key = (event.run_id, "" if failed else event.kind, "" if failed else event.block)
+        groups.setdefault(key, []).append(event)
     return list(groups.values())
 
 
@@ -186,7 +197,7 @@ def _tell(
         if time.monotonic() - started > _BUDGET:
             return told, f"{waiting} messages to {alert.alert} go out at the next evaluation"
         try:
-            deliver(alert, message_of(context.instance, project, alert, events))
+            deliver(alert, message_of(project, events))
         except DeliveryError as error:
             return told, f"could not deliver to {error}; {waiting} wait, and it tries again"
         told.extend(events)

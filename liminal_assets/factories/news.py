@@ -1,37 +1,43 @@
-"""What alerts tell: failed runs, failed checks and breaches, read from Dagster's event log."""
+"""What alerts tell: failed runs and checks, breaches, stale assets and failing sensors, read from
+Dagster's event log and ticks."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
+from dagster._core.scheduler.instigation import TickStatus
 
 from liminal_assets.factories.common import asset_key
 from liminal_assets.factories.monitors import JUDGEMENT
-from liminal_assets.factories.tracking import dagster_url
-from liminal_assets.language.datasets import Dataset
-from liminal_assets.language.diagnostics import Location
-from liminal_assets.language.features import Feature
+from liminal_assets.language.alerts import AlertEvent
+from liminal_assets.language.base import write_duration
 from liminal_assets.language.loading import Project
-from liminal_assets.language.models import Model
-from liminal_assets.language.monitors import Alert, AlertEvent, Monitor
+from liminal_assets.language.monitors import Monitor
 from liminal_assets.steps.judgement import Judgement
 
 if TYPE_CHECKING:
+    from dagster._core.definitions.freshness import FreshnessStateChange
     from dagster._core.events.log import EventLogEntry
 
-    from liminal_assets.integrations.alerts import Message
-
-__all__ = ["Event", "Source", "breaches", "failed_checks", "failed_runs", "message_of"]
+__all__ = [
+    "Event",
+    "Source",
+    "breaches",
+    "failed_checks",
+    "failed_runs",
+    "failed_ticks",
+    "stale_assets",
+]
 
 _AT_ONCE = 500
 _FIRST_LOOK = 20_000
-_MOST_FINDINGS = 20
-_MOST_CHARACTERS = 500
+_RECENT = 20
+_TICKS = timedelta(days=3)
 _WILL_RETRY = "dagster/will_retry"
 
 
@@ -41,6 +47,7 @@ class Event:
 
     Attributes:
         id: its own, whenever it is read.
+        run_id: the run that it happened in; empty for what happens outside of runs.
         block: the block that it is about.
         check: the asset check, if it is about one.
         findings: what was found, a sentence each.
@@ -120,10 +127,12 @@ def failed_checks(
 def breaches(
     instance: dg.DagsterInstance, project: Project, after: int | None, about: str | None
 ) -> tuple[list[Event], int]:
-    """Breaches that a monitor found since an event; and the last event."""
+    """Breaches that a monitor found since an event, and that it is within bounds again; and the
+    last event."""
     found: list[Event] = []
     last = after or 0
     key = asset_key(project, about or "")
+    before = _judged_before(instance, key, last)
     while True:
         records = instance.fetch_materializations(
             dg.AssetRecordsFilter(key, after_storage_id=last or None),
@@ -132,15 +141,59 @@ def breaches(
         ).records
         for record in records:
             materialization = record.asset_materialization
-            said = materialization.metadata.get(JUDGEMENT) if materialization else None
-            if said is None or not isinstance(said.value, Mapping):
+            judgement = _judgement_of(materialization)
+            if materialization is None or judgement is None:
                 continue
-            judgement = Judgement.from_dict(said.value)
             if judgement.breach:
                 found.append(_breach(judgement, record, materialization))
+            elif judgement.judged and before and before.breach and _follows(judgement, before):
+                found.append(_recovery(judgement, record))
+            if judgement.judged and (before is None or _follows(judgement, before)):
+                before = judgement
         last = records[-1].storage_id if records else last
         if len(records) < _AT_ONCE:
             return found, last
+
+
+def _judgement_of(materialization: dg.AssetMaterialization | None) -> Judgement | None:
+    said = materialization.metadata.get(JUDGEMENT) if materialization else None
+    if said is None or not isinstance(said.value, Mapping):
+        return None
+    return Judgement.from_dict(said.value)
+
+
+def _judged_before(instance: dg.DagsterInstance, key: dg.AssetKey, last: int) -> Judgement | None:
+    """The judgement of the newest window that was read already."""
+    if not last:
+        return None
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(key, before_storage_id=last + 1), limit=_RECENT
+    ).records
+    found = (_judgement_of(record.asset_materialization) for record in records)
+    judged = [judgement for judgement in found if judgement and judgement.judged]
+    return max(judged, key=_window, default=None)
+
+
+def _window(judgement: Judgement) -> str:
+    return judgement.window.key or ""
+
+
+def _follows(judgement: Judgement, other: Judgement) -> bool:
+    """Whether a window isn't before another: earlier ones may be judged anew."""
+    return _window(judgement) >= _window(other)
+
+
+def _recovery(judgement: Judgement, record: Any) -> Event:
+    window = judgement.window.key
+    return Event(
+        f"recovery:{judgement.id}",
+        "recovery",
+        record.run_id,
+        judgement.monitor,
+        datetime.fromtimestamp(record.timestamp, timezone.utc),
+        [f"{window}: within bounds" if window else "within bounds"],
+        details={"of": "breach", "window": window},
+    )
 
 
 def _breach(judgement: Judgement, record: Any, materialization: Any) -> Event:
@@ -156,6 +209,77 @@ def _breach(judgement: Judgement, record: Any, materialization: Any) -> Event:
         [*said, f"report: {report.value}"] if report else said,
         details={**judgement.as_dict(), "report": report.value if report else None},
     )
+
+
+def stale_assets(
+    instance: dg.DagsterInstance, project: Project, after: int | None, about: str | None = None
+) -> tuple[list[Event], int]:
+    """Assets that became older than their freshness policy allows since an event, and those that
+    are fresh again; and the last event."""
+    found = []
+    entries, last = _entries(instance, dg.DagsterEventType.FRESHNESS_STATE_CHANGE, after)
+    for number, entry in entries:
+        change = cast("FreshnessStateChange", entry.get_dagster_event().event_specific_data)
+        block = _block_of(project, change.key)
+        old, new = change.previous_state.value, change.new_state.value
+        if block is None or "FAIL" not in (old, new):
+            continue
+        stale = new == "FAIL"
+        freshness = getattr(project.blocks.get(block), "freshness", None)
+        bound = f" the {write_duration(freshness.within)} that" if freshness else " what"
+        said = f"it is older than{bound} 'freshness' allows" if stale else "it is fresh again"
+        at = datetime.fromtimestamp(change.state_change_timestamp, timezone.utc)
+        kind: AlertEvent = "stale" if stale else "recovery"
+        details = {} if stale else {"of": "stale"}
+        found.append(Event(f"freshness:{number}", kind, "", block, at, [said], details=details))
+    return found, last
+
+
+def failed_ticks(
+    instance: dg.DagsterInstance, project: Project, after: int | None, about: str | None = None
+) -> tuple[list[Event], int]:
+    """Evaluations of the project's sensors and schedules that failed, since a tick, one a day for
+    each of them and each error; and the last tick."""
+    found: dict[str, Event] = {}
+    last = after or 0
+    if instance.schedule_storage is None:
+        return [], last
+    since = (datetime.now(timezone.utc) - _TICKS).timestamp()
+    for state in instance.all_instigator_state():
+        name = state.instigator_name
+        if not name.startswith(f"{project.name}__"):
+            continue
+        ticks = instance.get_ticks(
+            state.instigator_origin_id,
+            state.selector_id,
+            after=since,
+            statuses=[TickStatus.FAILURE],
+            limit=_AT_ONCE,
+        )
+        for tick in reversed(ticks):
+            number = tick.tick_id
+            if number <= (after or 0):
+                continue
+            last = max(last, number)
+            at = datetime.fromtimestamp(tick.timestamp, timezone.utc)
+            said = _first_line(tick.error.message if tick.error else "failed")
+            digest = hashlib.sha256(said.encode()).hexdigest()[:12]
+            event = Event(
+                f"tick:{name}:{digest}:{at:%Y-%m-%d}",
+                "sensor_failure",
+                "",
+                _block_in(project, name),
+                at,
+                [f"{state.instigator_type.value.lower()} {name}: {said}"],
+                details={"name": name},
+            )
+            found.setdefault(event.id, event)
+    return list(found.values()), last
+
+
+def _block_in(project: Project, name: str) -> str:
+    """The block that a sensor or schedule is named after; empty if none is."""
+    return _main(project, name.removeprefix(f"{project.name}__")) or ""
 
 
 def _entries(
@@ -201,7 +325,7 @@ def _failed_steps(
             said = _first_line(data.error.message if data.error else "failed")
         step = event.step_key or ""
         name = step.removeprefix(f"{project.name}__")
-        yield _main(project, name) or "", _shortened(said)
+        yield _main(project, name) or "", said
 
 
 def _block_of(project: Project, key: dg.AssetKey) -> str | None:
@@ -222,88 +346,3 @@ def _moment(entry: EventLogEntry) -> datetime:
 
 def _first_line(text: str) -> str:
     return next((line for line in text.strip().splitlines() if line.strip()), "")
-
-
-def _shortened(text: str) -> str:
-    text = text.strip()
-    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
-
-
-def message_of(
-    instance: dg.DagsterInstance, project: Project, alert: Alert, events: Sequence[Event]
-) -> Message:
-    """The message about events of one run."""
-    from liminal_assets.integrations.alerts import Message, redacted
-
-    first = min(events, key=lambda event: _ORDER.index(event.kind))
-    findings = list(dict.fromkeys(finding for event in events for finding in event.findings))
-    shown = [redacted(_shortened(f), _secrets(project)) for f in findings[:_MOST_FINDINGS]]
-    if more := len(findings) - _MOST_FINDINGS:
-        shown += [f"and {more} more"] if more > 0 else []
-    digest = hashlib.sha256("\0".join(sorted(event.id for event in events)).encode())
-    return Message(
-        id=digest.hexdigest()[:32],
-        kind=first.kind,
-        project=project.name,
-        block=first.block,
-        title=_title(project, events, first),
-        evidence=shown,
-        location=_place(project, first),
-        link=dagster_url(first.run_id),
-        at=max(event.at for event in events),
-        details={"run_id": first.run_id, "events": [_plain(event) for event in events]},
-    )
-
-
-_ORDER: Sequence[AlertEvent] = ("breach", "run_failure", "check_failure", "check_warning")
-
-
-def _plain(event: Event) -> dict[str, Any]:
-    return {"id": event.id, "kind": event.kind, "block": event.block, **event.details}
-
-
-def _title(project: Project, events: Sequence[Event], first: Event) -> str:
-    where = f"{project.name}/{first.block}" if first.block else project.name
-    if first.kind == "breach":
-        windows = [str(event.details["window"]) for event in events if event.details["window"]]
-        named = ", ".join(windows[:3]) + (f" and {len(windows) - 3} more" if windows[3:] else "")
-        return f"{where}: breach" + (f" in {named}" if named else "")
-    if first.kind == "run_failure":
-        return f"{where}: the run failed"
-    count = len(events)
-    word = "failed" if first.kind == "check_failure" else "gave a warning"
-    return f"{where}: {count} check{'s' if count > 1 else ''} {word}"
-
-
-def _place(project: Project, event: Event) -> str:
-    """The place in the YAML, as ``liminal.yml:12:5``."""
-    at = _location(project, event)
-    file = at.file.removeprefix(f"{project.root}/")
-    return f"{file}:{at.line}:{at.column}"
-
-
-def _location(project: Project, event: Event) -> Location:
-    block = project.blocks.get(event.block)
-    if block is None:
-        return Location(str(project.file))
-    if event.check and isinstance(block, Dataset | Feature):
-        from liminal_assets.steps.checks import check_names
-
-        names = check_names(block.checks)
-        if event.check in names:
-            return project.locate(block, "checks", names.index(event.check))
-    if event.check and isinstance(block, Model):
-        from liminal_assets.steps.rules import rule_names
-
-        rules = [name for name, _ in rule_names(block)]
-        if event.check in rules:
-            return project.locate(block, "validate", rules.index(event.check))
-    return project.locate(block)
-
-
-def _secrets(project: Project) -> list[str | None]:
-    """What must not be told, should an error message hold it."""
-    secrets: list[str | None] = []
-    for alert in project.spec.alerts:
-        secrets += [alert.webhook, alert.slack, alert.email.password if alert.email else None]
-    return secrets

@@ -26,6 +26,7 @@ __all__ = [
     "actor_of",
     "candidate_version",
     "cause_of",
+    "dagster_page",
     "dagster_url",
     "functions_of",
     "reference_table",
@@ -79,8 +80,13 @@ def tracking_resource(project: Project, model: Model) -> TrackingResource:
 
 def dagster_url(run_id: str) -> str:
     """A run's page in Dagster's UI (``LIMINAL_DAGSTER_URL``; default: that of ``liminal ui``)."""
+    return dagster_page("runs", run_id)
+
+
+def dagster_page(*path: str) -> str:
+    """A page in Dagster's UI."""
     base = os.environ.get("LIMINAL_DAGSTER_URL", "http://127.0.0.1:3000")
-    return f"{base.rstrip('/')}/runs/{run_id}"
+    return "/".join([base.rstrip("/"), *path])
 
 
 def reference_table(model: str) -> str:

@@ -1,4 +1,4 @@
-"""Alert channels: webhook, Slack, e-mail, plugins. Addresses and passwords are never shown.
+"""Alert channels: webhook, Slack, Alertmanager, e-mail, plugins. No address or password is shown.
 
 A plugin is an entry point of the group ``liminal_assets.alerts``: a callable that takes a
 :class:`Message` and the alert's ``options`` and raises what it likes if it fails.
@@ -18,13 +18,22 @@ from datetime import datetime
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, cast
 
+from liminal_assets.language.alerts import Alert, Alertmanager, Email
 from liminal_assets.language.diagnostics import did_you_mean
-from liminal_assets.language.monitors import Alert, Email
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
 
-__all__ = ["GROUP", "DeliveryError", "Message", "deliver", "installed_channels", "redacted"]
+__all__ = [
+    "GROUP",
+    "DeliveryError",
+    "Message",
+    "alertmanager_body",
+    "deliver",
+    "installed_channels",
+    "redacted",
+    "slack_body",
+]
 
 GROUP = "liminal_assets.alerts"
 """The entry-point group of alert channels."""
@@ -47,7 +56,7 @@ class Message:
 
     Attributes:
         id: the same however often it is sent, so that a receiver can drop a repeat.
-        kind: ``run_failure``, ``check_failure``, ``check_warning`` or ``breach``.
+        kind: one of ``AlertEvent``: ``run_failure``, ``breach``, ….
         project: whose it is.
         block: the block that it is about.
         title: what happened, in one line.
@@ -116,6 +125,8 @@ def deliver(alert: Alert, message: Message) -> None:
             _post(alert.webhook, message.as_dict(), message.id)
         elif alert.slack:
             _post(alert.slack, slack_body(message), message.id)
+        elif alert.alertmanager:
+            _manager(alert.alertmanager, message)
         elif alert.email:
             _mail(alert.email, message)
         else:
@@ -124,14 +135,12 @@ def deliver(alert: Alert, message: Message) -> None:
         raise DeliveryError(f"alert {alert.alert}: {error}") from None
     except Exception as error:
         # what a library says may hold the address
-        email = alert.email
-        secrets = [alert.webhook, alert.slack, email.password if email else None]
-        said = redacted(str(error), [*secrets, *map(str, alert.options.values())])
+        said = redacted(str(error), [*alert.secrets, *map(str, alert.options.values())])
         kind = type(error).__name__
         raise DeliveryError(f"alert {alert.alert}: {kind}: {said[:300]}") from None
 
 
-def _post(url: str, body: Mapping[str, Any], key: str) -> None:
+def _post(url: str, body: Any, key: str, **options: Any) -> None:
     import requests
     from requests.adapters import HTTPAdapter
     from urllib3.util import Retry
@@ -153,9 +162,14 @@ def _post(url: str, body: Mapping[str, Any], key: str) -> None:
             answer = session.post(
                 url,
                 json=body,
-                headers={"Idempotency-Key": key, "User-Agent": "liminal-assets"},
+                headers={
+                    "Idempotency-Key": key,
+                    "User-Agent": "liminal-assets",
+                    **options.pop("headers", {}),
+                },
                 timeout=_TIMEOUT,
                 allow_redirects=False,
+                **options,
             )
         except requests.Timeout:
             raise DeliveryError(f"no answer within {_TIMEOUT:g} s") from None
@@ -195,6 +209,43 @@ def slack_body(message: Message) -> dict[str, Any]:
 def _slack_text(text: str) -> str:
     """Slack reads <, > and & as its own marks."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _manager(manager: Alertmanager, message: Message) -> None:
+    options: dict[str, Any] = {}
+    if manager.token:
+        options["headers"] = {"Authorization": f"Bearer {manager.token}"}
+    elif manager.user:
+        options["auth"] = (manager.user, manager.password or "")
+    url = f"{manager.url.rstrip('/')}/api/v2/alerts"
+    _post(url, alertmanager_body(manager, message), message.id, **options)
+
+
+def alertmanager_body(manager: Alertmanager, message: Message) -> list[dict[str, Any]]:
+    """A message as Alertmanager's API takes alerts (``POST /api/v2/alerts``): equal labels are one
+    alert; what is over ends the alert that began it."""
+    over = message.kind == "recovery"
+    kind = str(message.details.get("of")) if over else message.kind
+    ends = message.at if over else message.at + manager.lasts
+    labels = {
+        "alertname": "Liminal" + "".join(map(str.capitalize, kind.split("_"))),
+        "severity": "warning" if kind == "check_warning" else "critical",
+        "project": message.project,
+        "block": message.block,
+        **manager.labels,
+    }
+    alert = {
+        # a label without a value is none
+        "labels": {name: value for name, value in labels.items() if value},
+        "annotations": {
+            "summary": message.title,
+            "description": "\n".join(message.evidence),
+            "location": message.location,
+        },
+        "endsAt": ends.isoformat(),
+        "generatorURL": message.link,
+    }
+    return [alert if over else {**alert, "startsAt": message.at.isoformat()}]
 
 
 def _mail(email: Email, message: Message) -> None:

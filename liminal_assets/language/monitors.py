@@ -1,4 +1,4 @@
-"""Monitors, alerts and schedules: Monitor and refresh."""
+"""Monitors and schedules: Monitor and refresh."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from liminal_assets.language.base import (
     Duration,
     Name,
     Names,
-    Options,
     Spec,
     TimeZone,
     one_of_keys,
@@ -21,12 +20,9 @@ from liminal_assets.language.measures import Alarms, Quality, SlicesField
 from liminal_assets.language.retraining import Retrain
 
 __all__ = [
-    "Alert",
-    "AlertEvent",
     "ColumnDrift",
     "Drift",
     "DriftMethod",
-    "Email",
     "Kpi",
     "Labels",
     "Monitor",
@@ -254,70 +250,6 @@ class Monitor(Block):
         if self.retrain or not self.on_breach.retrain:
             return self.retrain
         return Retrain(model=self.on_breach.retrain, cooldown=self.on_breach.cooldown)
-
-
-class Email(Spec):
-    """An alert by SMTP."""
-
-    to: Annotated[Names, Field(min_length=1)]
-    sender: str
-    host: str = "localhost"
-    port: Annotated[int, Field(ge=1, le=65535)] = 25
-    user: str | None = None
-    password: Annotated[str | None, Field(repr=False)] = None
-    starttls: bool = False
-    """Turn the connection into an encrypted one (port 587)."""
-    tls: bool = False
-    """Encrypted from the start (port 465)."""
-
-    @model_validator(mode="after")
-    def _one_encryption(self) -> Email:
-        if self.starttls and self.tls:
-            raise ValueError("takes 'starttls' or 'tls', not both")
-        if self.password and not self.user:
-            raise ValueError("'password' goes with 'user'")
-        return self
-
-
-AlertEvent = Literal["run_failure", "check_failure", "check_warning", "breach"]
-
-
-class Alert(Spec):
-    """Where news of breaches and failures goes. Addresses are never printed."""
-
-    alert: Name
-    webhook: Annotated[str | None, Field(repr=False)] = None
-    """A URL that gets the alert as JSON by POST. Empty, as where an environment variable has no
-    value, nothing is sent."""
-    slack: Annotated[str | None, Field(repr=False)] = None
-    """A Slack incoming-webhook URL. Empty: nothing is sent."""
-    email: Email | None = None
-    plugin: str | None = None
-    """The name of an installed alert channel."""
-    options: Annotated[Options, Field(repr=False)] = {}
-    """The plugin's own settings."""
-    events: Annotated[tuple[AlertEvent, ...], Field(min_length=1)] = (
-        "run_failure",
-        "check_failure",
-        "check_warning",
-        "breach",
-    )
-    """What it tells: runs of the project that fail, its asset checks that fail with severity
-    error or warning, and breaches of the monitors that name it under ``on_breach``."""
-
-    @model_validator(mode="after")
-    def _one_channel(self) -> Alert:
-        one_of_keys(self, "webhook", "slack", "email", "plugin")
-        for key in ("webhook", "slack"):
-            url = getattr(self, key)
-            if url and not url.startswith(("http://", "https://")):
-                raise ValueError(f"{key!r} must be a URL that begins with https://")
-        return self
-
-    @property
-    def off(self) -> bool:
-        """Whether it sends nothing, for its URL is empty."""
-        return "" in (self.webhook, self.slack)
 
 
 class Schedule(Spec):

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from liminal_assets.language.alerts import Alert
 from liminal_assets.language.base import Name, Owner, Spec
 from liminal_assets.language.datasets import Connection, Dataset
 from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.features import Feature
 from liminal_assets.language.models import Model
-from liminal_assets.language.monitors import Alert, Monitor, Schedule
+from liminal_assets.language.monitors import Monitor, Schedule
 from liminal_assets.language.storage import StorageSpec
 
 __all__ = ["ProjectSpec"]

@@ -98,8 +98,10 @@ def failing_asset(project: str = "shop", said: str = "no such file") -> dg.Asset
     return orders
 
 
-def breach(project: Project, instance: dg.DagsterInstance, partition: str = "2024-07") -> str:
-    write_scores(project, partition, seed=1, shift=2)
+def breach(
+    project: Project, instance: dg.DagsterInstance, partition: str = "2024-07", shift: float = 2
+) -> str:
+    write_scores(project, partition, seed=1, shift=shift)
     block = project.block("returned_watch")
     assert isinstance(block, Monitor)
     asset = monitor_asset(block, project=project)
@@ -188,6 +190,21 @@ def test_the_same_breach_judged_again_is_no_news(
     breach(project, instance)
     look(project, instance, cursor)
     assert len(inbox.bodies) == 1
+
+
+def test_a_later_window_within_bounds_ends_a_breach_once(
+    project: Project, instance: dg.DagsterInstance, inbox: Inbox
+) -> None:
+    breach(project, instance, "2024-07")
+    cursor = look(project, instance).cursor
+    for partition in ("2024-06", "2024-08", "2024-09"):
+        breach(project, instance, partition, shift=0)
+        cursor = look(project, instance, cursor).cursor
+    _, ended = inbox.bodies
+    assert (ended["kind"], ended["block"]) == ("recovery", "returned_watch")
+    assert ended["title"] == "shop/returned_watch: well again"
+    assert ended["evidence"] == ["2024-08: within bounds"]
+    assert ended["details"]["events"][0]["of"] == "breach"
 
 
 def test_what_cannot_be_delivered_is_shown_and_told_later_without_repeats(

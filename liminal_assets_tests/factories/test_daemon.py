@@ -12,11 +12,15 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions import freshness_evaluator
+from dagster._core.scheduler.instigation import InstigatorType, TickData, TickStatus
 from dagster._core.test_utils import create_test_daemon_workspace_context
 from dagster._core.workspace.load_target import ModuleTarget
+from dagster._daemon.freshness import FreshnessDaemon
 from dagster._daemon.sensor import execute_sensor_iteration
 from dagster._scheduler.scheduler import launch_scheduled_runs
-from dagster._time import get_current_datetime
+from dagster._time import get_current_datetime, get_current_timestamp
+from dagster._utils.error import SerializableErrorInfo
 
 from liminal_assets.language.loading import Project
 from liminal_assets.storage.instance import open_instance
@@ -38,6 +42,15 @@ datasets:
     partitions: {every: month, start: '2024-01-01'}
 schedules:
   - {schedule: often, cron: '* * * * *', refresh: monthly}
+"""
+STALE = """
+name: shop
+datasets:
+  - dataset: orders
+    fetch: {{file: a.csv}}
+    freshness: {{within: 30m}}
+alerts:
+  - {{alert: ops, webhook: '{url}'}}
 """
 
 
@@ -127,3 +140,53 @@ def test_the_daemon_queues_a_mixed_schedules_runs_in_order(
     assert made["monthly"][1:] == ("0", dg.DagsterRunStatus.QUEUED)
     assert made["daily"][0] > made["monthly"][0]
     assert os.environ["LIMINAL_PROJECT"] == str(tmp_path)
+
+
+def test_the_daemon_tells_of_what_is_not_fresh_any_more_and_of_sensors_that_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with http_receiver() as inbox:
+        (tmp_path / "a.csv").write_text("x\n1\n")
+        (tmp_path / "liminal.yml").write_text(STALE.format(url=inbox.url))
+        key = dg.AssetKey(["shop", "orders"])
+        with daemon(tmp_path, monkeypatch) as (instance, workspace):
+            instance.report_runless_asset_event(dg.AssetMaterialization(key))
+            freshness(workspace)
+            monkeypatch.setattr(freshness_evaluator, "get_current_timestamp", _in_an_hour)
+            freshness(workspace)
+            sensors(workspace)
+            (alert,) = [
+                state
+                for state in instance.all_instigator_state()
+                if state.instigator_name == "shop__ops__alert"
+            ]
+            for _ in range(2):
+                instance.create_tick(
+                    TickData(
+                        alert.instigator_origin_id,
+                        alert.instigator_name,
+                        InstigatorType.SENSOR,
+                        TickStatus.FAILURE,
+                        get_current_timestamp(),
+                        selector_id=alert.selector_id,
+                        error=SerializableErrorInfo("Timeout: no answer\n", [], "Timeout"),
+                    )
+                )
+            sensors(workspace)
+            sensors(workspace)
+    stale, failing = inbox.bodies
+    assert stale["title"] == "shop/orders: not fresh any more"
+    assert stale["evidence"] == ["it is older than the 30m that 'freshness' allows"]
+    assert stale["location"] == "liminal.yml:4:5"
+    assert stale["link"] == "http://127.0.0.1:3000/assets/shop/orders"
+    assert failing["kind"] == "sensor_failure"
+    assert failing["evidence"] == ["sensor shop__ops__alert: Timeout: no answer"]
+
+
+def freshness(workspace: Any) -> None:
+    """One iteration of the daemon that judges freshness."""
+    _drain(FreshnessDaemon().run_iteration(workspace))
+
+
+def _in_an_hour() -> float:
+    return get_current_timestamp() + 3600

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email import message_from_string
 from pathlib import Path
@@ -12,8 +13,14 @@ from typing import Any
 import pytest
 
 from liminal_assets.integrations import alerts
-from liminal_assets.integrations.alerts import DeliveryError, Message, deliver, redacted
-from liminal_assets.language.monitors import Alert
+from liminal_assets.integrations.alerts import (
+    DeliveryError,
+    Message,
+    alertmanager_body,
+    deliver,
+    redacted,
+)
+from liminal_assets.language.alerts import Alert, Alertmanager
 from liminal_assets_tests.receivers import Inbox, http_receiver, smtp_receiver
 
 MESSAGE = Message(
@@ -57,6 +64,38 @@ def test_slack_gets_blocks_with_its_marks_escaped() -> None:
     assert body["text"] == header["text"]["text"] == "shop/watch: breach in 2024-07"
     assert "• a &lt;b&gt; &amp; c" in section["text"]["text"]
     assert "`liminal.yml:12:5`  <http://127.0.0.1:3000/runs/1|open the run>" in str(context)
+
+
+def test_alertmanager_gets_an_alert_that_ends_by_itself() -> None:
+    with http_receiver() as inbox:
+        manager = {"url": inbox.url, "labels": {"team": "delays"}, "lasts": "2h", "token": "T0K"}
+        deliver(Alert.model_validate({"alert": "ops", "alertmanager": manager}), MESSAGE)
+    ((told,),) = inbox.bodies
+    assert told["labels"] == {
+        "alertname": "LiminalBreach",
+        "severity": "critical",
+        "project": "shop",
+        "block": "watch",
+        "team": "delays",
+    }
+    assert told["annotations"]["summary"] == "shop/watch: breach in 2024-07"
+    assert told["annotations"]["location"] == "liminal.yml:12:5"
+    assert told["generatorURL"] == "http://127.0.0.1:3000/runs/1"
+    assert (told["startsAt"], told["endsAt"]) == (
+        "2024-08-01T00:00:00+00:00",
+        "2024-08-01T02:00:00+00:00",
+    )
+    assert inbox.headers[0]["Authorization"] == "Bearer T0K"
+    assert inbox.paths == ["/T000/SECRET/api/v2/alerts"]
+
+
+def test_what_is_over_ends_the_alert_that_began_it() -> None:
+    over = replace(MESSAGE, kind="recovery", details={"of": "breach"})
+    manager = Alertmanager(url="http://127.0.0.1:9")
+    (began,), (ended,) = (alertmanager_body(manager, each) for each in (MESSAGE, over))
+    assert ended["labels"] == began["labels"]
+    assert ended["endsAt"] == "2024-08-01T00:00:00+00:00"
+    assert "startsAt" not in ended
 
 
 def test_mail_goes_to_all_with_subject_findings_line_and_link() -> None:
