@@ -40,6 +40,22 @@ def _functions(project: Project) -> Iterator[Diagnostic]:
     for feature in spec.features:
         if feature.python:
             yield from _function(project, feature, feature.python, readable(feature), "python")
+    yield from _endpoints(project)
+
+
+def _endpoints(project: Project) -> Iterator[Diagnostic]:
+    """Endpoint functions that can't be imported; those of a server elsewhere are in its image."""
+    from liminal_assets.errors import StepError
+    from liminal_assets.steps.functions import load_function
+
+    for deployment in project.spec.deployments:
+        serve = deployment.serve
+        for index, one in enumerate(serve.endpoints if serve and serve.target == "local" else ()):
+            at = project.locate(deployment, "serve", "endpoints", index)
+            try:
+                load_function(project, f"{one.module}:{one.function}", at)
+            except StepError as error:
+                yield Diagnostic(error.location or at, "function", error.message, error.hint)
 
 
 def _function(

@@ -7,7 +7,7 @@ from datetime import timedelta
 from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from liminal_assets.language.base import Block, Duration, Name, Options, Spec, one_of_keys
 from liminal_assets.language.prediction_log import PredictionLogging
@@ -23,9 +23,11 @@ from liminal_assets.language.targets import KServe, Kubernetes, SageMaker
 
 __all__ = [
     "OWN_TARGETS",
+    "SERVER_PATHS",
     "Batch",
     "BatchTarget",
     "Deployment",
+    "Endpoint",
     "RollbackOn",
     "Rollout",
     "Serve",
@@ -55,6 +57,37 @@ def _logging(data: Any) -> Any:
 
 
 _ONE_PORT = ("kserve", "sagemaker")
+
+SERVER_PATHS = frozenset(
+    [
+        *("/predict", "/feedback", "/invocations", "/ping", "/health", "/version", "/healthz"),
+        *("/readyz", "/info", "/metrics", "/openapi.json", "/docs", "/v2"),
+    ]
+)
+"""Where a model server answers by itself; below ``/v2`` too."""
+
+
+def _slash(path: str) -> str:
+    return "/" + path.lstrip("/")
+
+
+class Endpoint(Spec):
+    """A function that answers beside the model, as those of Apache Liminal's services do."""
+
+    endpoint: Annotated[
+        str, StringConstraints(pattern=r"^/?[A-Za-z0-9._~/-]+$"), AfterValidator(_slash)
+    ]
+    """Its path."""
+    module: Annotated[str, StringConstraints(pattern=r"^\w+(\.\w+)*$")]
+    """Found from the folder of the ``liminal.yml`` on."""
+    function: Annotated[str, StringConstraints(pattern=r"^\w+$")]
+    """It gets the body of a GET or POST as bytes, or nothing if it has no parameter."""
+
+    @model_validator(mode="after")
+    def _free(self) -> Endpoint:
+        if self.endpoint in SERVER_PATHS or self.endpoint.startswith("/v2/"):
+            raise ValueError(f"the model answers at {self.endpoint!r}: choose another path")
+        return self
 
 
 class Serve(Spec):
@@ -96,6 +129,10 @@ class Serve(Spec):
     """Who may ask; default: anyone who reaches the port."""
     limits: Limits = Limits()
     """How much is taken on at once."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """Functions that answer beside the model, with the same guards."""
+    endpoint_threads: Annotated[int, Field(ge=1, le=256)] = 8
+    """How many of them run at once in a worker; those with ``async`` need none."""
     drain: Drain = Drain()
     """How the server ends."""
     tls: Tls | None = None
@@ -117,6 +154,13 @@ class Serve(Spec):
                 raise ValueError(
                     f"'target: {self.target}' needs '{self.target}:' with the image and more"
                 )
+        paths = [one.endpoint for one in self.endpoints]
+        if twice := next((path for path in paths if paths.count(path) > 1), None):
+            raise ValueError(f"two endpoints are at {twice!r}")
+        if self.endpoints and self.target == "sagemaker":
+            raise ValueError(
+                "SageMaker asks '/invocations' alone: endpoints can't be reached there"
+            )
         if self.grpc_port is not None:
             if self.target in _ONE_PORT:
                 raise ValueError(f"'target: {self.target}' has one port, that of HTTP")

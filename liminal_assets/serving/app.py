@@ -14,17 +14,13 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from liminal_assets.serving.config import Grpc, Limits
-from liminal_assets.serving.documents import Documents
 from liminal_assets.serving.engine import Engine
 from liminal_assets.serving.errors import RequestError
 from liminal_assets.serving.flight import FLIGHT, Flight
 from liminal_assets.serving.guard import Guard, given_up
 from liminal_assets.serving.live import LiveModel
 from liminal_assets.serving.messages import (
-    HTML,
     DisconnectedError,
     Message,
     Receive,
@@ -33,11 +29,12 @@ from liminal_assets.serving.messages import (
     read_body,
 )
 from liminal_assets.serving.model import ServedModel
+from liminal_assets.serving.pages import Pages
 from liminal_assets.serving.protocols.feedback import FeedbackProtocol
 from liminal_assets.serving.protocols.inference import InferenceProtocol, Served
 from liminal_assets.serving.protocols.mlflow import MlflowProtocol
 from liminal_assets.serving.protocols.predict import PredictProtocol
-from liminal_assets.serving.protocols.routes import Page, Request, Router, Scoring
+from liminal_assets.serving.protocols.routes import Called, Page, Request, Router, Scoring
 from liminal_assets.serving.shadow import Comparer
 from liminal_assets.serving.spool import Spool
 from liminal_assets.serving.watch import Watch
@@ -45,6 +42,7 @@ from liminal_assets.steps.signature import Signature
 from liminal_assets.storage.ids import new_id
 
 if TYPE_CHECKING:
+    from liminal_assets.serving.functions import Functions
     from liminal_assets.serving.protocols.inference_grpc import GrpcServer
 
 __all__ = ["ServingApp", "create_app"]
@@ -112,6 +110,7 @@ class ServingApp:
         grpc: where gRPC is answered; without it nowhere.
         sticky: the header of the requests that one version should answer (canary).
         comparer: asks the other version of a rollout in the background.
+        functions: answer beside the model.
     """
 
     def __init__(
@@ -125,6 +124,7 @@ class ServingApp:
         grpc: Grpc | None = None,
         sticky: str | None = None,
         comparer: Comparer | None = None,
+        functions: Functions | None = None,
     ) -> None:
         self.guard = guard or Guard()
         self.watch = watch or Watch()
@@ -146,28 +146,21 @@ class ServingApp:
         self._pool: ThreadPoolExecutor | None = None
         # two that wait for one another's cores and for Python's lock are slower
         self._one_at_a_time = asyncio.Semaphore(1)
-        self._documents: Documents | None = None
-        self._served = Served(self.engine, self._unready, title)
+        self._served = Served(self.engine, self.unready, title)
         self.grpc = self._grpc_server(grpc) if grpc else None
+        self._functions = functions
         self.router = Router(self._routes(), Response.refusal)
 
-    def _routes(self) -> Iterator[Page | Scoring]:
+    def _routes(self) -> Iterator[Page | Scoring | Called]:
         """Every path, protocol by protocol."""
         yield from PredictProtocol(self.engine, self._max_bytes).routes
         yield from MlflowProtocol(self.engine, self._max_bytes).routes
         yield from InferenceProtocol(self._served).routes
         if self.log is not None:
             yield from FeedbackProtocol(self.engine, self.log).routes
-        pages = {
-            "/healthz": self._healthz,
-            "/readyz": self._readyz,
-            "/info": self._info,
-            "/openapi.json": self._openapi,
-            "/docs": self._docs,
-            "/metrics": self._metrics,
-        }
-        for path, answer in pages.items():
-            yield Page(path, Response.refusal, answer)
+        yield from Pages(self).routes
+        if self._functions is not None:
+            yield from self._functions.routes
 
     def _grpc_server(self, settings: Grpc) -> GrpcServer:
         # imported only where it is asked for
@@ -195,7 +188,7 @@ class ServingApp:
         self,
         scope: Message,
         receive: Receive,
-        route: Page | Scoring | None,
+        route: Page | Scoring | Called | None,
         variables: Mapping[str, str],
         send: Callable[[Response], Awaitable[None]],
     ) -> None:
@@ -226,20 +219,20 @@ class ServingApp:
             raise
         except RequestError as error:
             code = error.code
-            response = refusal(error, self._version_now)
+            response = refusal(error, self.version_now)
             response.explain(error)
         except Exception:
             code, incident = "internal", new_id()
             _log.exception("incident %s: a request failed", incident)
             message = f"the server failed; its log says why under incident {incident}"
-            response = refusal(RequestError(500, code, message), self._version_now)
+            response = refusal(RequestError(500, code, message), self.version_now)
         self.watch.end(flight, response, code)
         await send(response)
         self.watch.sent(flight, scope, response, code, started)
 
     async def _score(
         self,
-        route: Scoring,
+        route: Scoring | Called,
         variables: Mapping[str, str],
         scope: Message,
         receive: Receive,
@@ -252,6 +245,8 @@ class ServingApp:
             body = await read_body(scope, receive, self._max_bytes, hold)
             flight.received = time.time()
             guard.received(flight)
+            if isinstance(route, Called):
+                return await route.answer(body)
             request = Request(scope, body, variables, flight.received)
             if route.counted:
                 model = route.choose(request) if route.choose else None
@@ -291,65 +286,17 @@ class ServingApp:
             return await loop.run_in_executor(self._pool, run, answer, model, request)
 
     @property
-    def _version_now(self) -> str | None:
+    def version_now(self) -> str | None:
+        """The version that answers now."""
         model = self.live.state.model
         return model.version if model else None
 
-    def _healthz(self, request: Request) -> Response:
-        return Response(200, b'{"status":"alive"}')
-
-    def _readyz(self, request: Request) -> Response:
-        problem = self._unready()
-        said = {
-            "ready": problem is None,
-            "model_version": self._version_now,
-            "problem": problem or self.live.state.problem,
-        }
-        return Response.of(said, 503 if problem else 200)
-
-    def _unready(self) -> str | None:
+    def unready(self) -> str | None:
         """Why no request should be sent here now."""
         if self._stopping:
             return "the server is stopping"
         state = self.live.state
         return None if state.model else state.problem or "there is no model yet"
-
-    def _info(self, request: Request) -> Response:
-        state = self.live.state
-        model = state.model
-        said = {
-            "model": model.name if model else None,
-            "model_version": model.version if model else None,
-            "run_id": model.run_id if model else None,
-            "loaded_at": model.loaded_at.isoformat(timespec="milliseconds") if model else None,
-            "form": model.form if model else None,
-            "certificate": model.certificate if model else None,
-            "champion": state.wanted,
-            "candidate": state.candidate.version if state.candidate else None,
-            "candidate_share": state.share,
-            "candidate_shadow": state.shadow,
-            "problem": state.problem,
-            "prediction_log": msgspec.to_builtins(self.log.state) if self.log else None,
-        }
-        return Response.of(said)
-
-    def _metrics(self, request: Request) -> Response:
-        accept = request.header(b"accept").decode("latin-1")
-        text, kind = self.watch.metrics.exposition(accept)
-        return Response(200, text, kind=kind.encode())
-
-    def _openapi(self, request: Request) -> Response:
-        return Response(200, self._documentation().openapi)
-
-    def _docs(self, request: Request) -> Response:
-        return Response(200, self._documentation().page, kind=HTML)
-
-    def _documentation(self) -> Documents:
-        """The documents of the version that answers now."""
-        model = self.live.state.model
-        if self._documents is None or self._documents.model is not model:
-            self._documents = Documents.of(self.title, model, self.engine.max_rows)
-        return self._documents
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -388,6 +335,8 @@ class ServingApp:
         if self._pool is not None:
             # what was given up isn't waited for
             self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._functions is not None:
+            self._functions.close()
         await loop.run_in_executor(None, self.watch.close)
         if self.log is not None:
             await loop.run_in_executor(None, self.log.close)

@@ -18,7 +18,7 @@ from liminal_assets.serving.folders import ServingFolders
 from liminal_assets.serving.spool import SpoolSettings
 from liminal_assets.serving.telemetry import TelemetryConfig
 
-__all__ = ["Grpc", "Limits", "Tls", "WorkerConfig"]
+__all__ = ["EndpointFunction", "Endpoints", "Grpc", "Limits", "Tls", "WorkerConfig"]
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,6 +68,28 @@ class Grpc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls: Tls | None = None
 
 
+class EndpointFunction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A function that answers at a path."""
+
+    endpoint: str
+    module: str
+    function: str
+
+
+class Endpoints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Functions beside the model.
+
+    Attributes:
+        root: where their modules are; ``.``: the folder that the server is started in.
+        functions: which.
+        threads: how many of them run at once in a worker.
+    """
+
+    root: str
+    functions: tuple[EndpointFunction, ...]
+    threads: int = 8
+
+
 class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One worker of a deployment.
 
@@ -87,6 +109,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tls: certificate and key, as paths.
         log: where whoever starts the workers of a server without a project brings what they keep.
         grpc: where gRPC is answered besides; none: nowhere.
+        endpoints: functions that answer beside the model.
     """
 
     name: str
@@ -104,6 +127,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls: Tls | None = None
     log: LogDestination | None = None
     grpc: Grpc | None = None
+    endpoints: Endpoints | None = None
 
     @property
     def public(self) -> WorkerConfig:

@@ -24,7 +24,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Awaitable, Callable, Dict, List, Mapping, Tuple  # noqa: UP035
 
-__all__ = ["HEALTH", "READY", "EndpointApp", "NoFunctionError", "load_endpoints", "main"]
+__all__ = [
+    "HEALTH",
+    "READY",
+    "EndpointApp",
+    "NoFunctionError",
+    "call_function",
+    "load_endpoints",
+    "main",
+    "response_of",
+    "takes_body",
+]
 
 HEALTH, READY = "/.liminal/healthz", "/.liminal/readyz"
 """Where the server tells how it is, whatever the user's endpoints are called; at ``/healthz`` and
@@ -84,7 +94,7 @@ class EndpointApp:
         self, endpoints: Mapping[str, Endpoint], *, threads: int = 8, max_body_mb: float = 16
     ) -> None:
         self._endpoints = dict(endpoints)
-        self._takes_body = {path: _takes_body(function) for path, function in endpoints.items()}
+        self._takes_body = {path: takes_body(function) for path, function in endpoints.items()}
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="endpoint")
         self._most = threads + _WAITING
         self._under_way = 0
@@ -143,7 +153,7 @@ class EndpointApp:
                 said = await function(*arguments)
             else:
                 loop = asyncio.get_running_loop()
-                said = await loop.run_in_executor(self._pool, _call, function, arguments)
+                said = await loop.run_in_executor(self._pool, call_function, function, arguments)
             return response_of(said)
         except Exception:
             incident = uuid.uuid4().hex[:12]
@@ -152,7 +162,12 @@ class EndpointApp:
             return Response(500, text.encode())
 
 
-def _call(function: Endpoint, arguments: Tuple[Any, ...]) -> Any:  # noqa: UP006
+def call_function(function: Endpoint, arguments: Tuple[Any, ...]) -> Any:  # noqa: UP006
+    """What a function returns.
+
+    Raises:
+        RuntimeError: it tried to end the process.
+    """
     try:
         return function(*arguments)
     except SystemExit as leaving:
@@ -191,7 +206,7 @@ def response_of(said: Any) -> Response:
     return Response(200, json.dumps(said, ensure_ascii=False).encode(), _JSON)
 
 
-def _takes_body(function: Endpoint) -> bool:
+def takes_body(function: Endpoint) -> bool:
     """Whether a function can be called with one argument."""
     try:
         inspect.signature(function).bind(b"")

@@ -144,7 +144,7 @@ class Guard:
         if not flight.received:
             message = f"the request wasn't complete after {seconds}"
             return RequestError(408, "slow_request", message, headers={"connection": "close"})
-        return RequestError(504, "timeout", f"the model had no answer after {seconds}")
+        return RequestError(504, "timeout", f"there was no answer after {seconds}")
 
 
 def given_up(flight: Flight) -> RequestError | None:

@@ -17,7 +17,14 @@ from liminal_assets.language.loading import Project
 from liminal_assets.language.protection import Auth, Jwt, Secret
 from liminal_assets.serving.access import AccessLogConfig
 from liminal_assets.serving.auth import AuthConfig, JwtConfig, digest
-from liminal_assets.serving.config import Grpc, Limits, Tls, WorkerConfig
+from liminal_assets.serving.config import (
+    EndpointFunction,
+    Endpoints,
+    Grpc,
+    Limits,
+    Tls,
+    WorkerConfig,
+)
 from liminal_assets.serving.telemetry import TelemetryConfig
 
 __all__ = ["protected", "protection_mistakes"]
@@ -53,6 +60,7 @@ def protected(config: WorkerConfig, project: Project, deployment: Deployment) ->
         telemetry=_telemetry(deployment, spec),
         tls=tls,
         grpc=None if spec.grpc_port is None else Grpc(spec.host, spec.grpc_port, tls),
+        endpoints=_endpoints(project, spec),
     )
 
 
@@ -198,6 +206,17 @@ def _telemetry(deployment: Deployment, spec: Serve) -> TelemetryConfig | None:
     if said is None:
         return None
     return TelemetryConfig(said.otlp or "", said.service_name or deployment.name, said.sample)
+
+
+def _endpoints(project: Project, spec: Serve) -> Endpoints | None:
+    if not spec.endpoints:
+        return None
+    functions = tuple(
+        EndpointFunction(one.endpoint, one.module, one.function) for one in spec.endpoints
+    )
+    # elsewhere the image has them, where its server is started
+    root = str(project.root) if spec.target == "local" else "."
+    return Endpoints(root, functions, spec.endpoint_threads)
 
 
 def _tls(project: Project, spec: Serve) -> Tls | None:

@@ -17,7 +17,7 @@ import threading
 import time
 from contextlib import suppress
 from types import FrameType
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import uvicorn
 
@@ -30,6 +30,9 @@ from liminal_assets.serving.live import Follower
 from liminal_assets.serving.shadow import Comparer
 from liminal_assets.serving.spool import Spool
 from liminal_assets.serving.watch import Watch
+
+if TYPE_CHECKING:
+    from liminal_assets.serving.functions import Functions
 
 __all__ = ["BEAT_SECONDS", "main", "make_app"]
 
@@ -44,7 +47,7 @@ def make_app(config: WorkerConfig) -> ServingApp:
     """What a worker answers with.
 
     Raises:
-        StepError: a secret or a file isn't what it should be.
+        StepError: a secret, a file or a function isn't what it should be.
     """
     watch = Watch.of(config)
     return ServingApp(
@@ -56,7 +59,17 @@ def make_app(config: WorkerConfig) -> ServingApp:
         grpc=config.grpc,
         sticky=config.sticky,
         comparer=Comparer(watch.metrics, tolerance=config.tolerance, slices=config.slices),
+        functions=_functions(config, watch),
     )
+
+
+def _functions(config: WorkerConfig, watch: Watch) -> Functions | None:
+    if config.endpoints is None:
+        return None
+    # imported only where there are some
+    from liminal_assets.serving.functions import Functions
+
+    return Functions.of(config.endpoints, watch.metrics)
 
 
 class _Server(uvicorn.Server):

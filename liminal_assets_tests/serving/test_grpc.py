@@ -83,7 +83,7 @@ def refusal(call: Callable[..., Any], *values: Any, **options: Any) -> tuple[str
 def test_a_model_that_hangs_is_given_up(held: Held) -> None:
     with calling(spoken(served(held, Guard(Limits(timeout_seconds=0.5))))) as client:
         status, message = refusal(ask, client, 13.0)
-        assert (status, message) == ("DEADLINE_EXCEEDED", "the model had no answer after 0.5 s")
+        assert (status, message) == ("DEADLINE_EXCEEDED", "there was no answer after 0.5 s")
         assert ask(client, 1.0).get_response().model_version == "5"
 
 

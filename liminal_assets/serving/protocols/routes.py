@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,7 +11,7 @@ from liminal_assets.serving.errors import RequestError
 from liminal_assets.serving.messages import Message, Response
 from liminal_assets.serving.model import ServedModel
 
-__all__ = ["Page", "Refusal", "Request", "Route", "Router", "Scoring"]
+__all__ = ["Called", "Page", "Refusal", "Request", "Route", "Router", "Scoring"]
 
 Refusal = Callable[[RequestError, "str | None"], Response]
 """The form in which a protocol says why it can't answer; and the version that answers now."""
@@ -98,22 +98,35 @@ class Scoring(Route):
     choose: Callable[[Request], ServedModel | None] | None = None
 
 
+@dataclass(frozen=True)
+class Called(Route):
+    """A function of the user's, which gets the body and is no part of a model.
+
+    Attributes:
+        summary: what it does, in one line.
+    """
+
+    answer: Callable[[bytes], Awaitable[Response]]
+    methods: tuple[str, ...] = ("GET", "HEAD", "POST")
+    summary: str = ""
+
+
 class Router:
     """Finds the route of a path.
 
     Args:
-        routes: a path once.
+        routes: a path once; the first of two that are the same counts.
         refusal: how requests to unknown paths are refused; those below ``/v2`` as the first route
             there.
     """
 
-    def __init__(self, routes: Iterable[Page | Scoring], refusal: Refusal) -> None:
+    def __init__(self, routes: Iterable[Page | Scoring | Called], refusal: Refusal) -> None:
         self.routes = tuple(routes)
         self._refusal = refusal
         self._exact = {route.path: route for route in self.routes if route.pattern is None}
         self._varying = [(route.pattern, route) for route in self.routes if route.pattern]
 
-    def find(self, path: str) -> tuple[Page | Scoring | None, Mapping[str, str]]:
+    def find(self, path: str) -> tuple[Page | Scoring | Called | None, Mapping[str, str]]:
         """The route of a path, if there is one, and its variable parts."""
         if route := self._exact.get(path):
             return route, {}

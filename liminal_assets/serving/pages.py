@@ -1,0 +1,95 @@
+"""What a server tells of itself: whether it lives, what it answers with, how it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from liminal_assets.serving.messages import HTML, Response
+from liminal_assets.serving.protocols.routes import Page, Request
+
+if TYPE_CHECKING:
+    from liminal_assets.serving.app import ServingApp
+    from liminal_assets.serving.documents import Documents
+
+__all__ = ["Pages"]
+
+
+class Pages:
+    """Answers ``/healthz``, ``/readyz``, ``/info``, ``/metrics``, ``/openapi.json`` and ``/docs``.
+
+    Args:
+        app: the server.
+    """
+
+    def __init__(self, app: ServingApp) -> None:
+        self._app = app
+        self._documents: Documents | None = None
+
+    @property
+    def routes(self) -> Iterator[Page]:
+        """The paths."""
+        pages = {
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/info": self._info,
+            "/openapi.json": self._openapi,
+            "/docs": self._docs,
+            "/metrics": self._metrics,
+        }
+        for path, answer in pages.items():
+            yield Page(path, Response.refusal, answer)
+
+    def _healthz(self, request: Request) -> Response:
+        return Response(200, b'{"status":"alive"}')
+
+    def _readyz(self, request: Request) -> Response:
+        problem = self._app.unready()
+        said = {
+            "ready": problem is None,
+            "model_version": self._app.version_now,
+            "problem": problem or self._app.live.state.problem,
+        }
+        return Response.of(said, 503 if problem else 200)
+
+    def _info(self, request: Request) -> Response:
+        state, log = self._app.live.state, self._app.log
+        model = state.model
+        said = {
+            "model": model.name if model else None,
+            "model_version": model.version if model else None,
+            "run_id": model.run_id if model else None,
+            "loaded_at": model.loaded_at.isoformat(timespec="milliseconds") if model else None,
+            "form": model.form if model else None,
+            "certificate": model.certificate if model else None,
+            "champion": state.wanted,
+            "candidate": state.candidate.version if state.candidate else None,
+            "candidate_share": state.share,
+            "candidate_shadow": state.shadow,
+            "problem": state.problem,
+            "prediction_log": msgspec.to_builtins(log.state) if log else None,
+        }
+        return Response.of(said)
+
+    def _metrics(self, request: Request) -> Response:
+        accept = request.header(b"accept").decode("latin-1")
+        text, kind = self._app.watch.metrics.exposition(accept)
+        return Response(200, text, kind=kind.encode())
+
+    def _openapi(self, request: Request) -> Response:
+        return Response(200, self._documentation().openapi)
+
+    def _docs(self, request: Request) -> Response:
+        return Response(200, self._documentation().page, kind=HTML)
+
+    def _documentation(self) -> Documents:
+        """The documents of the version that answers now."""
+        # a server that nobody asks for them needs none of it
+        from liminal_assets.serving.documents import Documents
+
+        model = self._app.live.state.model
+        if self._documents is None or self._documents.model is not model:
+            self._documents = Documents.of(self._app.title, model, self._app.engine.max_rows)
+        return self._documents
