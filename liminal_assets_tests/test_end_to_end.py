@@ -73,6 +73,26 @@ def test_a_first_run_makes_every_asset_and_a_champion(learned: Done) -> None:
     assert learned.json["champions"]["returned"]["metrics"]["roc_auc"] > 0.6
 
 
+def test_a_score_is_traced_to_the_runs_the_data_and_the_code(as_learned: Path) -> None:
+    scores = TableStore(la.load_project(as_learned)).read("returned_scores", ["2024-02"])
+    own, sale, returned = scores.relation().project("prediction_id, id, prediction").fetchone()
+    found = liminal("trace", own, "--project", as_learned, "--json").json
+    assert (found["partition"], found["about"]["id"]) == ("2024-02", sale)
+    assert found["answer"]["prediction"] == returned
+    assert set(found["inputs"]) == {"amount", "items", "staff", "channel"}
+    version = ModelRegistry(la.load_project(as_learned)).version("returned", 1)
+    lineage = found["lineage"]
+    assert lineage["mlflow_run"] == version.run_id
+    with open_instance(as_learned) as instance:
+        assert instance.get_run_by_id(lineage["dagster_run"]) is not None
+    for known in ("code_version", "data_version"):
+        assert lineage[known] == version.tags[f"liminal.{known}"]
+    assert lineage["trained_until"] == "2024-02"
+    # the truth of a sale is in the monitor's dataset
+    assert found["label"]["source"] == "sales"
+    assert isinstance(found["label"]["label"], bool)
+
+
 def test_drift_leads_to_one_retraining_with_its_cause(shop: Path, watched: Done) -> None:
     assert watched.code == 0, watched.err + watched.out
     made = rows_of(watched)

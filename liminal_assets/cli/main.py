@@ -34,6 +34,7 @@ _VERBS = {
     "promote": ("promote", "Make a version the champion."),
     "rollback": ("rollback", "Take the champion back to an earlier version."),
     "history": ("history", "Which version when, decided by whom, on which evidence."),
+    "trace": ("trace", "From a prediction to its inputs, model, runs, data and code."),
     "build": ("build", "Build the images of an Apache Liminal project."),
     "create": ("create", "Make the volumes of an Apache Liminal project."),
     "deploy": ("deploy", "Register projects for start; services to a cluster."),

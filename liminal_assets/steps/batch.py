@@ -23,6 +23,7 @@ from liminal_assets.steps.report import Records
 from liminal_assets.steps.score import CHUNK_ROWS, ScoreStream
 from liminal_assets.storage.connections import write_table
 from liminal_assets.storage.forms import connect, engine_errors
+from liminal_assets.storage.ids import new_id
 from liminal_assets.storage.tables import StagedTable, Table, TableStore, content_version
 
 __all__ = ["PARTITION_COLUMN", "BatchScores", "score_batch"]
@@ -31,6 +32,7 @@ PARTITION_COLUMN = "partition_key"
 """The column of a connection's table that says which partition a row belongs to."""
 
 _PREVIEW_ROWS = 5
+_CONTENT = "* EXCLUDE (scored_at, prediction_id)"
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def score_batch(
         rows.relation(connect()),
         keep=identifying_columns(project.blocks.get(block.batch.from_)),
         model_version=str(champion.version.version),
+        own_id=new_id(),
         chunk_rows=chunk_rows,
         where={"location": at},
     )
@@ -97,7 +100,7 @@ def score_batch(
             raise StepError(f"{block.batch.from_} has no rows to score", location=at)
         delivered = _deliver(project, block, partition, staged)
         report = _report(champion, staged)
-        _, version = content_version(staged.relation().select("* EXCLUDE (scored_at)"))
+        _, version = content_version(staged.relation().select(_CONTENT))
         published = store.publish(staged)
     seconds = round(time.perf_counter() - started, 3)
     told = {**report, "delivered_to": delivered, "seconds": seconds}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["label_text"]
+__all__ = ["label_text", "label_value"]
 
 
 def label_text(label: Any) -> str:
@@ -16,3 +16,20 @@ def label_text(label: Any) -> str:
     if isinstance(label, bool):
         return "true" if label else "false"
     return str(label)
+
+
+def label_value(text: str, like: Any) -> Any:
+    """What a label's text says, as a value of the prediction's type; the text itself where it
+    can't be one.
+
+    >>> label_value("true", False), label_value("1", 0), label_value("late", 0)
+    (True, 1, 'late')
+    """
+    if isinstance(like, bool):
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if isinstance(like, int | float):
+        try:
+            return type(like)(text)
+        except ValueError:
+            return text
+    return text

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from liminal_assets.steps.quality import QualityReport
     from liminal_assets.steps.slices import SliceMeasure
 
-__all__ = ["Cause", "Observation", "Window", "is_answer"]
+__all__ = ["OUR_COLUMNS", "Cause", "Observation", "Window", "is_answer"]
+
+OUR_COLUMNS = frozenset(
+    {"model_version", "scored_at", "requested_at", "prediction_id", "sample_rate", "sent"}
+)
+"""Columns of scores that are neither the row's nor the answer's."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from liminal_assets.steps.estimation import Estimate
     from liminal_assets.steps.metrics import Answers, Metric
 
-__all__ = ["Answered", "answered", "labelled_count"]
+__all__ = ["Answered", "answered", "labelled_count", "truth_of"]
 
 TRUTH = "liminal_truth"
 """The truth in joined rows: no column of the user's is called so."""
@@ -175,6 +175,15 @@ def labelled_count(project: Project, block: Monitor, rows: Table, labels: Table)
             spec.labels, rows, labels, connection, f"count({TRUTH})", "prediction IS NOT NULL"
         )
         return int(connection.sql(query).fetchall()[0][0])
+
+
+def truth_of(spec: Labels, rows: Table, labels: Table) -> list[tuple[str, Any]]:
+    """The ids of the rows whose truth a table knows, each with that."""
+    remote = labels.filesystem or rows.filesystem
+    with session(private=remote is not None) as connection:
+        wanted = f"prediction_id, {TRUTH}"
+        query = _query(spec, rows, labels, connection, wanted, f"{TRUTH} IS NOT NULL")
+        return connection.sql(query).fetchall()
 
 
 def _joined(

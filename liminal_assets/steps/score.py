@@ -132,6 +132,7 @@ class ScoreStream:
         relation: the rows; columns that are neither inputs nor kept are left out.
         keep: other columns to keep (entity, timestamp), first in the result.
         model_version: written beside each row.
+        own_id: that of the scoring: rows get ``<own_id>-<row>`` as ``prediction_id``.
         where: ``location`` and ``hint`` of a :class:`StepError`.
     """
 
@@ -143,6 +144,7 @@ class ScoreStream:
         *,
         keep: Sequence[str] = (),
         model_version: str = "",
+        own_id: str | None = None,
         chunk_rows: int = CHUNK_ROWS,
         where: Mapping[str, Any] | None = None,
     ) -> None:
@@ -150,10 +152,12 @@ class ScoreStream:
         _all_there(signature.names, relation.columns, self._where)
         self._signature = signature
         self._scorer = Scorer(pipeline)
-        own = {*self._scorer.columns, "model_version", "scored_at"}
+        own = {*self._scorer.columns, "model_version", "scored_at", "prediction_id"}
         there = [name for name in dict.fromkeys(keep) if name in relation.columns]
         self._keep = [name for name in there if name not in own]
         self._version = model_version
+        self._own_id = own_id
+        self._numbered = 0
         self._chunk_rows = chunk_rows
         self._relation = relation
         self._failure: BaseException | None = None
@@ -240,7 +244,17 @@ class ScoreStream:
         columns["scored_at"] = pa.repeat(
             pa.scalar(self._moment, pa.timestamp("us", "UTC")), chunk.num_rows
         )
+        if self._own_id:
+            columns["prediction_id"] = self._ids(self._own_id, chunk.num_rows)
         return pa.RecordBatch.from_pydict(columns)
+
+    def _ids(self, own: str, rows: int) -> pa.Array:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        numbers = pa.array(range(self._numbered, self._numbered + rows), pa.int64())
+        self._numbered += rows
+        return pc.binary_join_element_wise(own, numbers.cast(pa.string()), "-")
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from liminal_assets.language.models import Model
 from liminal_assets.language.monitors import Monitor
 from liminal_assets.language.partitions import moments_of, partitions_of
 from liminal_assets.steps.identity import identifying_columns
-from liminal_assets.steps.observation import Window, is_answer
+from liminal_assets.steps.observation import OUR_COLUMNS, Window, is_answer
 from liminal_assets.storage.forms import engine_errors, literal
 from liminal_assets.storage.journal import Journal
 from liminal_assets.storage.locks import file_lock
@@ -38,7 +38,6 @@ __all__ = [
 ]
 
 VERSION = "model_version"
-_KEPT_BY_US = {VERSION, "scored_at", "requested_at", "prediction_id", "sample_rate", "sent"}
 _log = logging.getLogger(__name__)
 _MONDAY = datetime(1970, 1, 5, tzinfo=timezone.utc)
 _USUAL = 12
@@ -332,7 +331,7 @@ def expected_columns(
     """The columns that the rows should have, and those of them that hold codes: inputs that the
     model names and what the rows share with the reference, the answers last."""
     model = _model(project, monitor)
-    hidden, codes, named = set(_KEPT_BY_US), list[str](), set[str]()
+    hidden, codes, named = set(OUR_COLUMNS), list[str](), set[str]()
     deployment = project.blocks.get(monitor.deployment)
     serve = deployment.serve if isinstance(deployment, Deployment) else None
     if serve and serve.log_predictions:

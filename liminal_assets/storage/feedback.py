@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-__all__ = ["FeedbackLog", "labels_of", "needed_columns", "unmatched_of"]
+__all__ = ["FeedbackLog", "history_of", "labels_of", "needed_columns", "unmatched_of"]
 
 _OWN = ("feedback_id", "prediction_id", "at", "label", "labelled_at", "received_at")
 """Columns of the feedback table; others are the entity's."""
@@ -98,6 +98,14 @@ def labels_of(predictions: Table, feedback: Table, moment: str = REQUESTED) -> T
         )
         found = told.aggregate(f"prediction_id, {newest}", "prediction_id")
         return Table(feedback.name, value=found.order("prediction_id").to_arrow_table())
+
+
+def history_of(predictions: Table, feedback: Table, moment: str = REQUESTED) -> Table:
+    """Every label that predictions had, the one that counts last: ``prediction_id``, ``label``,
+    ``labelled_at``, ``received_at``, ``feedback_id``."""
+    with session() as connection:
+        told = _told(predictions, feedback, moment, connection)
+        return Table(feedback.name, value=told.order(f"prediction_id, {_ORDER}").to_arrow_table())
 
 
 def unmatched_of(

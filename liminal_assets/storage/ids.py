@@ -7,7 +7,7 @@ import re
 import time
 from datetime import datetime, timezone
 
-__all__ = ["is_id", "moment_of", "new_id", "request_of", "row_ids", "sampled"]
+__all__ = ["is_id", "moment_of", "new_id", "of_request", "request_of", "row_ids", "sampled"]
 
 _ID = re.compile(r"[0-9a-f]{32}(-\d{1,9})?")
 
@@ -30,6 +30,13 @@ def is_id(text: str) -> bool:
 def request_of(own: str) -> str:
     """The request's id from that of one of its rows."""
     return own.partition("-")[0]
+
+
+def of_request(own: str) -> str:
+    """SQL of any database that is true of the rows of a request, or of the one row of that id."""
+    told = own.replace("'", "''")
+    rows = f"substr(prediction_id, 1, {len(own) + 1}) = '{told}-'"
+    return f"prediction_id = '{told}' OR {rows}"
 
 
 def moment_of(own: str) -> datetime:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from liminal_assets.errors import StepError
 from liminal_assets.storage.forms import identifier, to_relation
+from liminal_assets.storage.ids import of_request
 from liminal_assets.storage.sessions import session
 from liminal_assets.storage.tables import TableStore
 
@@ -112,9 +113,13 @@ class LogFiles:
         return added
 
     def read(
-        self, since: datetime | None, until: datetime | None
+        self, since: datetime | None, until: datetime | None, of: str | None = None
     ) -> duckdb.DuckDBPyRelation | None:
-        """The rows from ``since`` on and before ``until``; None if nothing was ever written."""
+        """The rows from ``since`` on and before ``until``; None if nothing was ever written.
+
+        Args:
+            of: only those of this request or row.
+        """
         pieces = _live(self._pieces())
         if not pieces:
             return None
@@ -126,7 +131,7 @@ class LogFiles:
             relation = relation.filter(f"{when} >= TIMESTAMPTZ '{since.isoformat()}'")
         if until is not None:
             relation = relation.filter(f"{when} < TIMESTAMPTZ '{until.isoformat()}'")
-        return relation
+        return relation.filter(of_request(of)) if of is not None else relation
 
     def exists(self) -> bool:
         """Whether anything was ever written."""

@@ -19,6 +19,7 @@ from liminal_assets.storage.connections import (
     write_table,
 )
 from liminal_assets.storage.forms import to_relation
+from liminal_assets.storage.ids import of_request
 from liminal_assets.storage.sessions import reader
 from liminal_assets.storage.tables import Table
 
@@ -80,9 +81,12 @@ class LogTable:
         )
 
     def read(
-        self, since: datetime | None, until: datetime | None
+        self, since: datetime | None, until: datetime | None, of: str | None = None
     ) -> duckdb.DuckDBPyRelation | None:
         """The rows from ``since`` on and before ``until``; None if nothing was ever written.
+
+        Args:
+            of: only those of this request or row.
 
         Raises:
             StepError: the database can't be reached.
@@ -96,6 +100,7 @@ class LogTable:
                 for sign, moment in ((">=", since), ("<", until))
                 if moment is not None
             ]
+            bounds += [f"({of_request(of)})"] if of is not None else []
             where = f" WHERE {' AND '.join(bounds)}" if bounds else ""
             rows = Table.from_rows(
                 query(backend, f"SELECT * FROM {quoted_table(backend, self.table)}{where}")

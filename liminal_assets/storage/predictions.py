@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.loading import Project
 from liminal_assets.storage.feedback import FeedbackLog, labels_of, unmatched_of
+from liminal_assets.storage.ids import is_id, moment_of
 from liminal_assets.storage.logs import in_utc, log_of
 from liminal_assets.storage.sessions import session
 from liminal_assets.storage.tables import Table
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["FeedbackLog", "PredictionLog"]
+
+_LONGEST_REQUEST = timedelta(hours=1)
+"""From a whole request to the id of its answer."""
 
 
 class PredictionLog:
@@ -70,6 +75,22 @@ class PredictionLog:
         if found is None:
             return Table(self.asset, value=_nothing())
         return Table(self.asset, value=found.order("requested_at, prediction_id"))
+
+    def find(self, own: str) -> Table:
+        """The rows of a request, or the one of that id.
+
+        An id of ours says when it was made, so that little of the log is read for it.
+        """
+        since, until = None, None
+        if is_id(own):
+            # hexadecimal digits may be of no moment at all
+            with suppress(ValueError, OverflowError):
+                made = moment_of(own)
+                since, until = made - _LONGEST_REQUEST, made + timedelta(seconds=1)
+        found = self._rows.read(since, until, own)
+        if found is None:
+            return Table(self.asset, value=_nothing())
+        return Table.from_rows(found.order("requested_at, prediction_id"), self.asset)
 
     def exists(self) -> bool:
         """Whether anything was ever logged."""

@@ -32,7 +32,7 @@ def test_scores_are_those_of_the_champion_beside_what_they_are_about(served: Sho
     found = served.store.read("late_scores", [PARTITIONS[0]]).to("pandas")
     assert list(found.columns) == [
         "flight_id", "departs_at", *INPUTS, "prediction", "probability", "model_version",
-        "scored_at",
+        "scored_at", "prediction_id",
     ]  # fmt: skip
     rows = flights(seed=10)
     pipeline = fitted(0)
