@@ -75,7 +75,7 @@ def test_a_first_run_makes_every_asset_and_a_champion(learned: Done) -> None:
 
 def test_a_score_is_traced_to_the_runs_the_data_and_the_code(as_learned: Path) -> None:
     scores = TableStore(la.load_project(as_learned)).read("returned_scores", ["2024-02"])
-    own, sale, returned = scores.relation().project("prediction_id, id, prediction").fetchone()
+    own, sale, returned = scores.relation().project("prediction_id, id, prediction").fetchall()[0]
     found = liminal("trace", own, "--project", as_learned, "--json").json
     assert (found["partition"], found["about"]["id"]) == ("2024-02", sale)
     assert found["answer"]["prediction"] == returned

@@ -96,7 +96,7 @@ def monitor_asset(
 def _deps(project: Project, block: Monitor) -> list[dg.AssetKey | dg.AssetDep]:
     before = block.drift is not None and block.drift.reference == "previous"
     deps = [input_dep(project, block, block.deployment, history=before)]
-    if block.labels:
+    if block.labels and not block.labels.from_feedback:
         deps.append(input_dep(project, block, block.labels.from_))
     return deps
 
@@ -237,6 +237,8 @@ def _described(
         "until": window.until,
         "model_version": seen.model_version,
         "rows_of_other_versions": seen.others or None,
+        "sample_rate": seen.sample_rate,
+        "answered_rows": round(seen.rows / seen.sample_rate) if seen.sample_rate else None,
         "reference": seen.reference or None,
         "report": link,
     }
@@ -247,6 +249,9 @@ def _described(
     if block.performance and seen.score is not None:
         described[block.performance.metric] = seen.score
         described["labelled_rows"] = seen.labelled
+    if seen.unmatched:
+        described["unmatched_labels"] = seen.unmatched.unknown
+        described["labels_outside_of_the_sample"] = seen.unmatched.unsampled or None
     described |= {f"kpi_{name}": value for name, value in (seen.kpis or {}).items()}
     described |= _plots(block, seen, past)
     # for sensors: people read the rest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -30,6 +31,9 @@ __all__ = [
     "Performance",
     "Schedule",
 ]
+
+FEEDBACK = "feedback"
+_FEEDBACK_KEY = ("prediction_id",)
 
 DriftMethod = Literal["psi", "ks", "chi2", "wasserstein", "jensen_shannon"]
 
@@ -76,11 +80,38 @@ class Labels(Spec):
     """Where the truth arrives."""
 
     from_: Annotated[Name, Field(alias="from")]
-    """The dataset that holds the truth."""
-    key: Annotated[Names, Field(min_length=1)]
-    """The entity columns that join it to the predictions."""
-    column: str
-    """Its column with the truth; null where it isn't known yet."""
+    """The dataset that holds the truth; or ``feedback``, alone: what the deployment's server was
+    sent at ``/feedback``, and what was recorded in Python."""
+    key: Names = ()
+    """The entity columns that join a dataset to the predictions."""
+    column: str = ""
+    """The dataset's column with the truth; null where it isn't known yet."""
+    within: Duration = timedelta(days=90)
+    """How long after a prediction its label may come. Earlier windows, as far back as that, are
+    judged again when their labels have changed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _feedback_alone(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or {"key", "column"} & data.keys():
+            return data
+        sent = FEEDBACK in (data.get("from"), data.get("from_"))
+        return {**data, "key": _FEEDBACK_KEY, "column": "label"} if sent else data
+
+    @model_validator(mode="after")
+    def _joined_somehow(self) -> Labels:
+        for name in ("key", "column"):
+            if not getattr(self, name):
+                raise ValueError(
+                    f"needs {name!r}: labels come from a dataset by 'key' and 'column', or from "
+                    f"what was sent to the server by 'from: {FEEDBACK}' alone"
+                )
+        return self
+
+    @property
+    def from_feedback(self) -> bool:
+        """Whether they are what was sent to the server rather than a dataset's."""
+        return self.from_ == FEEDBACK and self.key == _FEEDBACK_KEY
 
 
 class Performance(Spec):
@@ -237,7 +268,8 @@ class Monitor(Block):
     @property
     def inputs(self) -> tuple[str, ...]:
         labels = self.labels
-        return (self.deployment, *((labels.from_,) if labels else ()))
+        dataset = labels and not labels.from_feedback
+        return (self.deployment, *((labels.from_,) if labels and dataset else ()))
 
     @property
     def labels(self) -> Labels | None:

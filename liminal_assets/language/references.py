@@ -126,7 +126,7 @@ def _references(project: Project, unusable: Mapping[str, AbstractSet[str]]) -> I
             yield from _connection(project, target, connections, deployment, *at)
     for monitor in spec.monitors:
         yield from check(monitor.deployment, deployments, "deployment", monitor, "deployment")
-        if monitor.labels:
+        if monitor.labels and not monitor.labels.from_feedback:
             labels = monitor.labels.from_
             yield from check(labels, tables, "dataset", monitor, "performance", "labels", "from")
         if policy := monitor.policy:

@@ -307,7 +307,7 @@ def _labels(project: Project, deployment: Deployment, rows: Table) -> dict[str, 
         found.setdefault(label["prediction_id"], []).append(said)
     for monitor in project.spec.monitors:
         labels = monitor.labels
-        if labels and monitor.deployment == deployment.name:
+        if labels and not labels.from_feedback and monitor.deployment == deployment.name:
             for own, truth in _of_dataset(project, labels, rows):
                 found.setdefault(own, [Label(truth, labels.from_)])
     return found

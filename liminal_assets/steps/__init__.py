@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from liminal_assets.steps.arrivals import record_labels
     from liminal_assets.steps.checks import check_rows, run_checks
     from liminal_assets.steps.clean import clean
     from liminal_assets.steps.drift import drift
@@ -32,6 +33,7 @@ __all__ = [
     "evaluate",
     "fetch",
     "monitor",
+    "record_labels",
     "run_checks",
     "score",
     "train",
@@ -46,6 +48,7 @@ _HOMES = {
     "evaluate": "evaluate",
     "fetch": "fetch",
     "monitor": "monitor",
+    "record_labels": "arrivals",
     "run_checks": "checks",
     "score": "score",
     "train": "train",

@@ -10,7 +10,7 @@ from liminal_assets.language.models import Model
 from liminal_assets.steps.signature import Field, FieldType
 from liminal_assets.storage.tables import TableStore
 
-__all__ = ["carried_fields", "entity_columns", "identifying_columns"]
+__all__ = ["carried_fields", "entity_columns", "identifying_columns", "moment_of_rows"]
 
 
 def carried_fields(project: Project, model: str) -> tuple[Field, ...]:
@@ -48,6 +48,13 @@ def entity_columns(project: Project, model: str) -> tuple[str, ...]:
     block = project.blocks.get(model)
     source = project.blocks.get(block.features) if isinstance(block, Model) else None
     return source.entity if isinstance(source, Feature) else ()
+
+
+def moment_of_rows(project: Project, model: str) -> str | None:
+    """The column that says when a row of a model's feature was; None where the project doesn't."""
+    block = project.blocks.get(model)
+    source = project.blocks.get(block.features) if isinstance(block, Model) else None
+    return source.timestamp if isinstance(source, Feature | Dataset) else None
 
 
 def _field_type(sql: str) -> FieldType:

@@ -106,6 +106,8 @@ def observe(project: Project, block: Monitor, watched: WatchedRows) -> Observati
         no_estimate=no_estimate,
         slices=slice_measures(project, block, watched, answers),
         calibration=calibration,
+        unmatched=watched.unmatched,
+        sample_rate=watched.sample_rate,
     )
 
 
@@ -136,6 +138,7 @@ def _quality(project: Project, block: Monitor, watched: WatchedRows) -> QualityR
         usual_rows=watched.usual_rows,
         repeats=watched.served,
         others=watched.others,
+        sample_rate=watched.sample_rate,
     )
 
 

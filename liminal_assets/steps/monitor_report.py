@@ -91,6 +91,8 @@ def _facts(project: Project, monitor: Monitor, seen: Observation) -> str:
         "model version": seen.model_version,
         "rows": f"{seen.rows:,}",
         "rows with a label": known,
+        "labels of no row": _unmatched(seen),
+        "logged": _share(seen),
         "rows of other versions": f"{seen.others:,}" if seen.others else None,
         "window (UTC)": span or None,
         "compared with": seen.reference or None,
@@ -101,6 +103,21 @@ def _facts(project: Project, monitor: Monitor, seen: Observation) -> str:
         if value is not None
     )
     return f"<dl>{''.join(shown)}</dl>"
+
+
+def _unmatched(seen: Observation) -> str | None:
+    found = seen.unmatched
+    if found is None or not (found.unknown or found.unsampled):
+        return None
+    outside = f", and {found.unsampled:,} outside of the sample" if found.unsampled else ""
+    return f"{found.unknown:,}{outside}"
+
+
+def _share(seen: Observation) -> str | None:
+    if seen.sample_rate is None:
+        return None
+    answered = seen.rows / seen.sample_rate
+    return f"{seen.sample_rate:.3g} of requests; about {answered:,.0f} rows were answered"
 
 
 def _causes(judgement: Judgement) -> Iterator[str]:

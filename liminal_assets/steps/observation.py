@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from liminal_assets.steps.drift import DriftReport
 
 if TYPE_CHECKING:
+    from liminal_assets.steps.arrivals import Unmatched
     from liminal_assets.steps.calibration import Calibration
     from liminal_assets.steps.estimation import Estimate
     from liminal_assets.steps.quality import QualityReport
@@ -58,6 +59,8 @@ class Observation:
         no_estimate: why it isn't.
         slices: the groups of rows, each measured by itself.
         calibration: how the thresholds of drift were found, where they weren't given.
+        unmatched: labels that were sent and belong to no row.
+        sample_rate: the share of requests that the rows are; None: all.
     """
 
     window: Window
@@ -75,6 +78,8 @@ class Observation:
     no_estimate: str = ""
     slices: tuple[SliceMeasure, ...] = ()
     calibration: Calibration | None = None
+    unmatched: Unmatched | None = None
+    sample_rate: float | None = None
 
 
 @dataclass(frozen=True)

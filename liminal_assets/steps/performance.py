@@ -234,9 +234,11 @@ def _query(
     truth = identifier(spec.column)
     same = " AND ".join(f"s.{identifier(k)} = l.{identifier(k)}" for k in spec.key)
     kind = dict(zip(scores.columns, map(str, scores.types), strict=True))["prediction"]
+    # a label that was sent to a version with another type of answers isn't known to this one
+    cast = "TRY_CAST" if spec.from_feedback else "CAST"
     return f"""
         SELECT {wanted} FROM (
-            SELECT s.*, CAST(l.last_truth AS {kind}) AS {TRUTH}
+            SELECT s.*, {cast}(l.last_truth AS {kind}) AS {TRUTH}
             FROM scores s LEFT JOIN (
                 SELECT {keys}, last({truth}) AS last_truth
                 FROM labels WHERE {truth} IS NOT NULL GROUP BY ALL

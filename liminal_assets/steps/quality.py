@@ -120,6 +120,7 @@ def measure_quality(
     usual_rows: float | None = None,
     repeats: bool = False,
     others: int = 0,
+    sample_rate: float | None = None,
 ) -> QualityReport:
     """Measures the columns of a window.
 
@@ -131,6 +132,7 @@ def measure_quality(
         usual_rows: how many rows earlier windows had.
         repeats: whether an entity may come again.
         others: rows of the window that aren't in ``current``, for the number of rows alone.
+        sample_rate: the share of the rows that are there at all, for that number too.
 
     Raises:
         StepError: the rows can't be read.
@@ -148,7 +150,7 @@ def measure_quality(
         rows = int(now.aggregate("count(*)").fetchall()[0][0])
         return QualityReport(
             tuple(states),
-            rows + others,
+            round((rows + others) / (sample_rate or 1.0)),
             usual_rows,
             _duplicates(now, entity),
             _duplicates(before, entity) if before is not None else None,

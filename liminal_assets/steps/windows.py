@@ -6,18 +6,18 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
-from statistics import median
 from typing import Any
 
 from liminal_assets.errors import StepError
 from liminal_assets.language.alarm_rates import DEFAULT_WINDOW
-from liminal_assets.language.datasets import Dataset
 from liminal_assets.language.deployments import Deployment
-from liminal_assets.language.features import Feature
 from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Model
 from liminal_assets.language.monitors import Monitor
 from liminal_assets.language.partitions import moments_of, partitions_of
+from liminal_assets.steps import identity
+from liminal_assets.steps.arrivals import Unmatched, sent_labels, unmatched_labels
+from liminal_assets.steps.counting import sample_rate, usual_rows
 from liminal_assets.steps.identity import identifying_columns
 from liminal_assets.steps.observation import OUR_COLUMNS, Window, is_answer
 from liminal_assets.storage.forms import engine_errors, literal
@@ -40,8 +40,6 @@ __all__ = [
 VERSION = "model_version"
 _log = logging.getLogger(__name__)
 _MONDAY = datetime(1970, 1, 5, tzinfo=timezone.utc)
-_USUAL = 12
-"""Earlier windows that tell how many rows are usual."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,8 @@ class WatchedRows:
         training: the rows that the version was evaluated on, with the truth; None without any.
         usual_rows: the median number of rows of up to 12 windows before; None before the first.
         served: whether they are a server's, where the same may be asked again.
+        unmatched: labels that were sent and belong to no row; None where none are sent.
+        sample_rate: the share of requests that the log holds; None where it holds all.
     """
 
     window: Window
@@ -69,16 +69,24 @@ class WatchedRows:
     training: Table | None = None
     usual_rows: float | None = None
     served: bool = False
+    unmatched: Unmatched | None = None
+    sample_rate: float | None = None
 
 
 def watched_rows(
-    project: Project, monitor: Monitor, partition: str | None = None, *, now: datetime | None = None
+    project: Project,
+    monitor: Monitor,
+    partition: str | None = None,
+    *,
+    now: datetime | None = None,
+    version: str | None = None,
 ) -> WatchedRows:
     """The window of a monitor: a partition of batch scores, or the newest served rows.
 
     Args:
         partition: the partition of batch scores.
         now: where a window of served rows ends; default: the present.
+        version: the model version to look at; default: the one in use.
 
     Raises:
         StepError: there are no scores or predictions yet, or no reference for their version.
@@ -101,14 +109,18 @@ def watched_rows(
         log = PredictionLog(project, deployment.name)
         _tidied(project, deployment, log)
         found = _in_memory(log.read(window.since, window.until))
-    rows, version, others = of_one_version(found, _live(project, deployment))
+    rows, version, others = of_one_version(found, version or _live(project, deployment))
+    spec = monitor.labels
+    sent = spec is not None and spec.from_feedback
     watched = WatchedRows(
         window,
         rows,
         version,
         others,
-        labels=_labels(project, monitor),
-        usual_rows=_usual_rows(project, monitor, deployment, window),
+        labels=_labels(project, monitor, deployment, rows, window),
+        unmatched=unmatched_labels(project, deployment, spec, now) if spec and sent else None,
+        sample_rate=sample_rate(rows),
+        usual_rows=usual_rows(project, monitor, deployment, window),
         served=deployment.batch is None,
     )
     return _with_reference(project, monitor, deployment, watched)
@@ -145,32 +157,6 @@ def given_rows(
         labels=None if labels is None else Table.from_rows(labels, "labels"),
         training=known,
     )
-
-
-def _usual_rows(
-    project: Project, monitor: Monitor, deployment: Deployment, window: Window
-) -> float | None:
-    """The median number of rows of the windows before, whoever made them.
-
-    It comes from the rows themselves, so that a replay knows what a live run knew.
-    """
-    if monitor.quality is None:
-        return None
-    if deployment.batch:
-        if window.partition is None:
-            return None
-        store = TableStore(project)
-        keys = [key for key in store.partitions(deployment.name) if key < window.partition]
-        counts = [store.read(deployment.name, [key]).rows for key in keys[-_USUAL:]]
-        return float(median(counts)) if counts else None
-    length = monitor.window or DEFAULT_WINDOW
-    since = (window.since or datetime.now(timezone.utc)) - _USUAL * length
-    log = PredictionLog(project, deployment.name).read(since, window.since).relation()
-    place = f"floor((epoch(requested_at) - {since.timestamp()}) / {length.total_seconds()})"
-    with engine_errors("count the rows of earlier windows"):
-        found = dict(log.aggregate(f"({place})::INTEGER AS place, count(*)", "place").fetchall())
-    # windows before the first request aren't empty, they aren't there
-    return float(median(found.get(at, 0) for at in range(min(found), _USUAL))) if found else None
 
 
 def _partition_window(project: Project, deployment: Deployment, key: str | None) -> Window:
@@ -253,9 +239,13 @@ def _live(project: Project, deployment: Deployment) -> str | None:
     return None
 
 
-def _labels(project: Project, monitor: Monitor) -> Table | None:
+def _labels(
+    project: Project, monitor: Monitor, deployment: Deployment, rows: Table, window: Window
+) -> Table | None:
     if monitor.labels is None:
         return None
+    if monitor.labels.from_feedback:
+        return sent_labels(project, deployment, rows, None if deployment.batch else window.since)
     store, name = TableStore(project), monitor.labels.from_
     return store.read(name) if store.exists(name) else None
 
@@ -351,16 +341,16 @@ def expected_columns(
 
 def entity_columns(project: Project, monitor: Monitor) -> tuple[str, ...]:
     """The columns that name what a row is about; none where the project doesn't say."""
-    model = _model(project, monitor)
-    feature = project.blocks.get(model.features) if model else None
-    return feature.entity if isinstance(feature, Feature) else ()
+    deployment = project.blocks.get(monitor.deployment)
+    model = deployment.model if isinstance(deployment, Deployment) else ""
+    return identity.entity_columns(project, model)
 
 
 def moment_column(project: Project, monitor: Monitor) -> str | None:
     """The column that says when a row was; None where the project doesn't say."""
-    model = _model(project, monitor)
-    feature = project.blocks.get(model.features) if model else None
-    return feature.timestamp if isinstance(feature, Feature | Dataset) else None
+    deployment = project.blocks.get(monitor.deployment)
+    model = deployment.model if isinstance(deployment, Deployment) else ""
+    return identity.moment_of_rows(project, model)
 
 
 def _model(project: Project, monitor: Monitor) -> Model | None:
