@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the URL or path of a release's archive, or the folder that it was unpacked to",
     )
     parser.add_argument("--sha256", default=said("LIMINAL_SHA256"), help="the archive's digest")
+    parser.add_argument("--key", default=said("LIMINAL_KEY"), help="what the release is called")
     parser.add_argument("--config", type=Path, help="what workers are told; default: as packed")
     parser.add_argument("--folder", type=Path, help="where to write; default: a temporary folder")
     parser.add_argument("--host", default="0.0.0.0")  # noqa: S104  # a container has it to itself
@@ -138,6 +139,11 @@ def _prepared(asked: argparse.Namespace, folder: Path) -> WorkerConfig:
     """The release where workers look for it, and what they are told."""
     source = _fetched(asked.release, asked.sha256, folder)
     release = read_release(source / RELEASE)
+    if asked.key not in (None, release.key):
+        raise StepError(
+            f"{asked.release} holds {release.key}, not {asked.key}, which was deployed",
+            hint="someone changed it; deploy the version again",
+        )
     said = asked.config or source / CONFIG
     try:
         config = WorkerConfig.from_json(said.read_bytes())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from liminal_assets.execution.manifests import Manifest
@@ -20,7 +20,7 @@ from liminal_assets.execution.targets.cluster import (
     condition,
     looks,
 )
-from liminal_assets.execution.targets.pods import PREFIX, Server
+from liminal_assets.execution.targets.pods import PORT, PREFIX, Server
 from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.diagnostics import Diagnostic
 from liminal_assets.language.loading import Project
@@ -30,6 +30,9 @@ __all__ = ["KServeTarget"]
 
 _CONTAINER = "kserve-container"
 """The name by which KServe knows the container that predicts."""
+_MODE = "serving.kserve.io/deploymentMode"
+_MOUNT = "/mnt/models"
+"""Where KServe's storage initializer unpacks what STORAGE_URI names."""
 _PATIENCE = 5.0
 """Seconds that the service's address has to answer from here."""
 
@@ -49,6 +52,10 @@ class KServeTarget(ClusterTarget[KServe]):
         rollout = deployment.rollout
         if rollout.strategy != "canary":
             return
+        if self.spec_of(deployment).is_standard:
+            yield Diagnostic(
+                project.locate(deployment, "rollout", "strategy"), "unsupported-rollout", _NO_SHARES
+            )
         if "rollback_on" in rollout.model_fields_set:
             yield Diagnostic(
                 project.locate(deployment, "rollout", "rollback_on", key=True),
@@ -67,9 +74,16 @@ class KServeTarget(ClusterTarget[KServe]):
     def take_over(self, changes: Changes, resources: Resources, server: Server) -> Manifest:
         spec = self.spec_of(server.deployment)
         there = resources.read(self.named(server))
+        shares = _shares(server, there)
+        mode = ((there or {}).get("status") or {}).get("deploymentMode")
+        if len(shares) > 1 and mode in ("Standard", "RawDeployment"):
+            raise self.not_ready(server, "can't take over step by step", _NO_SHARES)
         found: Manifest = {}
-        for share in _shares(server, there):
-            changes.apply(self.manifest(server, self.main, _specification(server, spec, share)))
+        for share in shares:
+            manifest = self.manifest(server, self.main, _specification(server, spec, share))
+            if spec.mode:
+                manifest["metadata"]["annotations"] |= {_MODE: spec.mode}
+            changes.apply(manifest)
             found = self.until_ready(resources, server)
             if share is not None:
                 self._hold(resources, server)
@@ -132,6 +146,9 @@ class KServeTarget(ClusterTarget[KServe]):
                 raise self.not_ready(server, "isn't ready any more", why)
 
 
+_NO_SHARES = "KServe shares traffic out in its mode Knative alone"
+
+
 def _predictor(status: Mapping[str, Any]) -> Mapping[str, Any]:
     found: Mapping[str, Any] = status.get("components", {}).get("predictor", {})
     return found
@@ -141,9 +158,14 @@ def _specification(server: Server, spec: KServe, share: int | None) -> Manifest:
     """The InferenceService; ``share`` is the percentage of requests that this version answers
     beside the one before, None for all."""
     probe = {"periodSeconds": 5, "timeoutSeconds": 3}
+    variables = {"PROTOCOL": "v2"}
+    if spec.storage_initializer:
+        variables["STORAGE_URI"] = server.url
     pod = server.pod(
         _CONTAINER,
-        {"readinessProbe": {"httpGet": {"path": "/readyz", "port": 8080}, **probe}},
+        {"readinessProbe": {"httpGet": {"path": "/readyz", "port": PORT}, **probe}},
+        variables=variables,
+        unpacked=_MOUNT if spec.storage_initializer else None,
     )
     optional = {
         "scaleMetric": spec.scale_metric,
@@ -163,7 +185,7 @@ def _specification(server: Server, spec: KServe, share: int | None) -> Manifest:
     }
 
 
-def _shares(server: Server, there: Manifest | None) -> Iterable[int | None]:
+def _shares(server: Server, there: Manifest | None) -> Sequence[int | None]:
     """The steps in which a version takes over; at once where no other version answers."""
     rollout = server.deployment.rollout
     said = (there or {}).get("metadata", {}).get("annotations") or {}

@@ -143,12 +143,21 @@ class Server:
             "data": {"serving.json": base64.b64encode(said).decode("ascii")},
         }
 
-    def pod(self, container: str, probes: Mapping[str, Any]) -> Manifest:
+    def pod(
+        self,
+        container: str,
+        probes: Mapping[str, Any],
+        *,
+        variables: Mapping[str, str] | None = None,
+        unpacked: str | None = None,
+    ) -> Manifest:
         """The specification of its pods.
 
         Args:
             container: the name of the container.
             probes: how it is watched, and more that the container gets.
+            variables: of its environment, besides our own.
+            unpacked: the folder where something else unpacks the archive; default: the server does.
         """
         spec = self.spec
         optional = {
@@ -158,12 +167,12 @@ class Server:
             "imagePullSecrets": [{"name": name} for name in spec.image_pull_secrets],
         }
         return {
-            "containers": [{**self._container(container), **probes}],
+            "containers": [{**self._container(container, variables or {}, unpacked), **probes}],
             "volumes": self._volumes(),
             **{key: value for key, value in optional.items() if value},
         }
 
-    def _container(self, name: str) -> Manifest:
+    def _container(self, name: str, variables: Mapping[str, str], unpacked: str | None) -> Manifest:
         spec = self.spec
         mounts: list[Manifest] = [
             {"name": "config", "mountPath": _CONFIG, "readOnly": True},
@@ -176,9 +185,12 @@ class Server:
             "image": spec.image,
             "imagePullPolicy": spec.image_pull_policy,
             "command": ["python", "-m", "liminal_assets.serving.standalone"],
-            "args": self._arguments(),
+            "args": self._arguments(unpacked),
             "ports": [{"containerPort": PORT, "protocol": "TCP"}],
-            "env": [{"name": "HOME", "value": _SCRATCH}],
+            "env": [
+                {"name": name, "value": value}
+                for name, value in {"HOME": _SCRATCH, **variables}.items()
+            ],
             "envFrom": [{"secretRef": {"name": name}} for name in spec.environment_from],
             "resources": {key: dict(value) for key, value in spec.resources.items()},
             "volumeMounts": mounts,
@@ -193,15 +205,16 @@ class Server:
             },
         }
 
-    def _arguments(self) -> list[str]:
-        url = self.url
+    def _arguments(self, unpacked: str | None) -> list[str]:
+        url = unpacked or self.url
         if self.spec.claim:
             # the same file, as the pod's mount of the store has it
             url = f"{_STORE}/{'/'.join(url.split('/')[-3:])}"
         serve = self.deployment.serve or Serve()
         said = {
             "release": url,
-            "sha256": self.sha256,
+            **({} if unpacked else {"sha256": self.sha256}),
+            "key": self.release.key,
             "config": f"{_CONFIG}/serving.json",
             "folder": f"{_SCRATCH}/serving",
             "host": "0.0.0.0",  # noqa: S104  # of the pod

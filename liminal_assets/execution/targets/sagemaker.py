@@ -189,6 +189,7 @@ def _model(deployment: Deployment, spec: SageMaker, packed: Packed, url: str) ->
             "ModelDataUrl": url,
             "Environment": {
                 "LIMINAL_RELEASE": _MODEL,
+                "LIMINAL_KEY": packed.release.key,
                 "LIMINAL_WORKERS": str(workers),
                 _VERSION: packed.release.version,
             },

@@ -242,6 +242,34 @@ def test_files_of_this_machine_are_told_at_their_line(at_target: AtTarget) -> No
         (("image: 'org/server:1', release_store: store, namespace: ml", "namespace: ml"), "image"),
         (("namespace: ml,", "namespase: ml,"), "namespase"),
         (("namespace: ml,", "namespace: ml, replicas: 3, max_replicas: 2,"), "max_replicas"),
+        (("namespace: ml,", "namespace: ML_1,"), "namespace"),
+        (("namespace: ml,", "namespace: ml, environment_from: My_Secret,"), "environment_from"),
+        (
+            ("namespace: ml,", "namespace: ml, resources: {requests: {cpu: 1 core}},"),
+            "an amount is a number and a unit",
+        ),
+        (
+            ("namespace: ml,", "namespace: ml, resources: {requests: {cpu: -1}},"),
+            "more than nothing",
+        ),
+        (
+            (
+                "namespace: ml,",
+                "namespace: ml, resources: {requests: {cpu: 1, memory: 1Gi}, "
+                "limits: {memory: 1000M}},",
+            ),
+            "1Gi of memory are requested, above the limit 1000M",
+        ),
+        (
+            ("namespace: ml,", "namespace: ml, resources: {limits: {memory: 1Gi}},"),
+            "autoscaling goes by the requested CPU",
+        ),
+        (
+            ("release_store: store, namespace: ml,", "release_store: 's3://b', claim: models,"),
+            "'release_store' is its path on this machine",
+        ),
+        (("namespace: ml,", "namespace: ml, target_cpu: 0,"), "target_cpu"),
+        (("namespace: ml,", "namespace: ml, image_pull_policy: Sometimes,"), "image_pull_policy"),
     ],
 )
 def test_what_is_wrong_with_the_options_is_told_at_its_line(
