@@ -8,6 +8,7 @@ import click
 
 from liminal_assets.cli.decisions import actor, announce, model_of, reason_option
 from liminal_assets.cli.options import open_project, project_options
+from liminal_assets.cli.output import say
 from liminal_assets.errors import StepError
 from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.loading import Project
@@ -33,11 +34,13 @@ def command(
 ) -> None:
     """Make a version of DEPLOYMENT's model the champion, at once for every reader.
 
-    A deployment with a rollout gives it its requests step by step; with --now all of them. The
+    A deployment with a rollout gives it its requests step by step; with --now all of them. A
+    shadow that waits at its end ('then: wait') takes over when its version is promoted again. The
     decision, who took it and why are kept in the history.
     """
     checked = open_project(project, env)
     model = model_of(checked, deployment)
+    from liminal_assets.storage.journal import APPROVE, FINISH
     from liminal_assets.storage.registry import ModelRegistry
 
     registry = ModelRegistry(checked)
@@ -54,30 +57,39 @@ def command(
     announce(
         checked, registry.promote(model, chosen, reason, evidence=evidence, actor=actor()), previous
     )
+    block = checked.blocks.get(deployment)
+    waits = isinstance(block, Deployment) and block.rollout.then == "wait"
+    again = previous is not None and previous.version == chosen.version
     if now:
-        _finish(checked, deployment, chosen.version, reason)
+        _decide(checked, deployment, FINISH, chosen.version, reason)
+    elif waits and again and _decide(checked, deployment, APPROVE, chosen.version, reason):
+        said = "when its shadow has seen what it must; --now doesn't wait for that"
+        say(f"{deployment}: version {chosen.version} takes over {said}", style="green")
 
 
-def _finish(project: Project, deployment: str, version: int, reason: str) -> None:
-    """Tells the servers of a deployment to skip what is left of a rollout.
+def _decide(project: Project, deployment: str, action: str, version: int, reason: str) -> bool:
+    """Tells the servers of a deployment what to do with the candidate that they have; whether
+    there is anything to tell them.
 
     Raises:
         click.UsageError: it is a model that was named: its deployments have a rollout each.
     """
     if not isinstance(project.blocks.get(deployment), Deployment):
         raise click.UsageError(f"--now needs a deployment, and {deployment} is a model")
-    from liminal_assets.storage.journal import FINISH, Journal
+    from liminal_assets.storage.journal import Journal
 
     journal = Journal(project, deployment)
     with journal.lock():
         last = journal.last()
         live = last.champion if last else None
-        if live != version:
-            journal.append(
-                FINISH,
-                version=version,
-                champion=live,
-                previous=live,
-                reason=reason,
-                actor=actor(),
-            )
+        if live == version:
+            return False
+        journal.append(
+            action,
+            version=version,
+            champion=live,
+            previous=live,
+            reason=reason,
+            actor=actor(),
+        )
+    return True

@@ -143,6 +143,14 @@ def _targets(project: Project) -> Iterator[Diagnostic]:
     yield from target_mistakes(project)
 
 
+def _rollouts(project: Project) -> Iterator[Diagnostic]:
+    if all(deployment.rollout.strategy == "all_at_once" for deployment in project.spec.deployments):
+        return
+    from liminal_assets.steps.rollout_mistakes import rollout_mistakes
+
+    yield from rollout_mistakes(project)
+
+
 def _protection(project: Project) -> Iterator[Diagnostic]:
     if not any(deployment.serve for deployment in project.spec.deployments):
         return
@@ -161,5 +169,6 @@ _FINDERS: tuple[_Finder, ...] = (
     _models,
     _expectations,
     _targets,
+    _rollouts,
     _protection,
 )

@@ -184,6 +184,22 @@ class RollbackOn(Spec):
     """Canary: the longest that 99 % of its answers may take, in milliseconds."""
     disagreement: Fraction | None = None
     """The largest share of rows to which both versions say something else."""
+    metric: str | None = None
+    """With ``worse_by``: a scikit-learn metric by name, of both versions over the same rows, those
+    whose labels are there: of ``/feedback``, or of a monitor's ``labels``."""
+    worse_by: Annotated[float, Field(ge=0)] | None = None
+    """The most by which the candidate's metric may be worse than the stable version's."""
+    slice_worse_by: Annotated[float, Field(ge=0)] | None = None
+    """The same in each of the ``slices`` that has ``min_labels`` labels."""
+
+    @model_validator(mode="after")
+    def _by_labels(self) -> RollbackOn:
+        if self.metric is not None and self.worse_by is None:
+            raise ValueError("'metric' needs 'worse_by': by how much may it be worse?")
+        for name in ("worse_by", "slice_worse_by"):
+            if self.metric is None and getattr(self, name) is not None:
+                raise ValueError(f"'{name}' needs the 'metric' that it is about")
+        return self
 
 
 class Rollout(Spec):
@@ -201,10 +217,13 @@ class Rollout(Spec):
     for_: Annotated[Duration | None, Field(alias="for")] = None
     """Shadow: the shortest time; default: until ``min_requests`` are there."""
     then: Literal["promote", "wait"] = "promote"
-    """Shadow: at the end the candidate takes over, or waits for ``liminal promote``."""
+    """Shadow: at the end the candidate takes over, or waits for another ``liminal promote``."""
     min_requests: Annotated[int, Field(ge=1)] = 100
     """What the candidate must have answered in a step before the next: requests, and rows where
     answers are compared."""
+    min_labels: Annotated[int, Field(ge=1)] = 100
+    """With ``rollback_on: {metric: …}``: the labelled rows that both versions must have answered
+    since the rollout began."""
     rollback_on: RollbackOn = RollbackOn()
     """What takes the candidate back, and the champion's alias with it."""
     tolerance: Annotated[float, Field(ge=0)] = 0.1
@@ -213,9 +232,10 @@ class Rollout(Spec):
     slices: tuple[str, ...] = ()
     """Columns by whose values answers are compared besides; default: those that the model is
     evaluated by."""
-    sticky: str | None = None
-    """Canary: the name of a header; requests that say the same there are answered by the same
-    version. Without it each request is drawn by itself."""
+    sticky: Annotated[str, Field(min_length=1)] | None = None
+    """Canary: ``entity``, and requests about the same entity are answered by the same version; or
+    the name of a header (gRPC: of metadata), and those that say the same there are. Without it
+    each request is drawn by itself."""
 
     @model_validator(mode="after")
     def _of_strategy(self) -> Rollout:
@@ -236,11 +256,23 @@ class Rollout(Spec):
             raise ValueError("nobody waits for a shadow's answers: 'p99_ms' goes with a canary")
         return self
 
+    @property
+    def by_entity(self) -> bool:
+        """Whether the entity decides which version answers."""
+        return self.sticky == "entity"
+
+    @property
+    def compares(self) -> bool:
+        """Whether both versions are asked the same."""
+        limits = self.rollback_on
+        asks = limits.disagreement is not None or limits.metric is not None
+        return self.strategy == "shadow" or asks
+
 
 _FIELDS_OF = {
     "canary": {"steps", "wait", "sticky"},
     "shadow": {"share", "for_", "then"},
-    "canary shadow": {"min_requests", "rollback_on", "tolerance", "slices"},
+    "canary shadow": {"min_requests", "min_labels", "rollback_on", "tolerance", "slices"},
 }
 
 

@@ -36,6 +36,7 @@ def check_references(
         *_duplicates(project),
         *_references(project, unusable or {}),
         *_masked(project),
+        *_rollouts(project),
         *_targets(project),
         *_cycles(project),
         *alarm_mistakes(project),
@@ -163,6 +164,48 @@ def _masked(project: Project) -> Iterator[Diagnostic]:
                     "masks it",
                     "take it out here, or out of 'log_predictions: {mask: …}'",
                 )
+
+
+def _rollouts(project: Project) -> Iterator[Diagnostic]:
+    """What a rollout needs of the rest of the project."""
+    for block in project.spec.deployments:
+        rollout, serve = block.rollout, block.serve
+        logged = serve.log_predictions if serve else None
+        if rollout.rollback_on.metric is not None and logged is None:
+            yield Diagnostic(
+                project.locate(block, "rollout", "rollback_on", "metric"),
+                "no-log",
+                "labels are joined to logged answers, and this deployment logs none",
+                "take out 'log_predictions: false'",
+            )
+        for index, column in enumerate(rollout.slices):
+            if logged and column in logged.mask:
+                yield Diagnostic(
+                    project.locate(block, "rollout", "slices", index),
+                    "masked-column",
+                    f"{column!r} can't be a slice: its values would be shown, and the prediction "
+                    "log masks them",
+                    "take it out here, or out of 'log_predictions: {mask: …}'",
+                )
+        if rollout.by_entity and not _has_entity(project, block.model):
+            yield Diagnostic(
+                project.locate(block, "rollout", "sticky"),
+                "no-entity",
+                f"{block.model} learns from no feature with an entity",
+                "name a header instead",
+            )
+
+
+def _has_entity(project: Project, name: str) -> bool:
+    """Whether rows of a model say what they are about; a name that leads nowhere is told
+    elsewhere."""
+    models = {model.name: model for model in project.spec.models}
+    features = {feature.name: feature for feature in project.spec.features}
+    if name not in models:
+        return True
+    if models[name].features not in features:
+        return models[name].features not in {block.name for block in project.spec.datasets}
+    return bool(features[models[name].features].entity)
 
 
 def _of_tasks(

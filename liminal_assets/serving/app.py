@@ -15,9 +15,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from liminal_assets.serving.config import Grpc, Limits
-from liminal_assets.serving.engine import Engine
+from liminal_assets.serving.engine import Engine, OtherVersion, Sticky
 from liminal_assets.serving.errors import RequestError
 from liminal_assets.serving.flight import FLIGHT, Flight
+from liminal_assets.serving.folders import ServingFolders
 from liminal_assets.serving.guard import Guard, given_up
 from liminal_assets.serving.live import LiveModel
 from liminal_assets.serving.messages import (
@@ -108,9 +109,10 @@ class ServingApp:
         guard: who may ask, how much, and for how long.
         watch: what is counted and written of requests.
         grpc: where gRPC is answered; without it nowhere.
-        sticky: the header of the requests that one version should answer (canary).
+        sticky: what requests have in common that one version should answer (canary).
         comparer: asks the other version of a rollout in the background.
         functions: answer beside the model.
+        folders: what all workers of the deployment share.
     """
 
     def __init__(
@@ -122,9 +124,10 @@ class ServingApp:
         guard: Guard | None = None,
         watch: Watch | None = None,
         grpc: Grpc | None = None,
-        sticky: str | None = None,
+        sticky: Sticky | None = None,
         comparer: Comparer | None = None,
         functions: Functions | None = None,
+        folders: ServingFolders | None = None,
     ) -> None:
         self.guard = guard or Guard()
         self.watch = watch or Watch()
@@ -142,6 +145,7 @@ class ServingApp:
         self.log = log
         self.title = title
         self._max_bytes = int(limits.max_body_mb * 1024 * 1024)
+        self.folders = folders
         self._stopping = False
         self._pool: ThreadPoolExecutor | None = None
         # two that wait for one another's cores and for Python's lock are slower
@@ -249,18 +253,16 @@ class ServingApp:
                 return await route.answer(body)
             request = Request(scope, body, variables, flight.received)
             if route.counted:
-                model = route.choose(request) if route.choose else None
-                if model is None:
-                    sticky = self.engine.sticky
-                    model = self.engine.route(request.header(sticky) if sticky else b"")
-                flight.version = model.version
+                chosen = route.choose(request) if route.choose else None
+                flight.named = chosen is not None
+                model = chosen or self.engine.route(request.headers)
             else:
                 model = self.engine.stable()
             FLIGHT.set(flight)
-            if len(body) <= _INLINE_BYTES and not model.slow and not request.bulk:
-                response = route.answer(model, request)
-            else:
-                response = await self._in_thread(route.answer, model, request)
+            try:
+                response = await self._ask(route, model, request, flight)
+            except OtherVersion as other:
+                response = await self._ask(route, other.model, request, flight)
             if self.log is not None:
                 await self.log.settled()
             return response
@@ -270,6 +272,16 @@ class ServingApp:
             raise
         finally:
             guard.leave(flight)
+
+    async def _ask(
+        self, route: Scoring, model: ServedModel, request: Request, flight: Flight
+    ) -> Response:
+        """The answer of one version, from this thread if it is quick."""
+        if route.counted:
+            flight.version = model.version
+        if len(request.body) <= _INLINE_BYTES and not model.slow and not request.bulk:
+            return route.answer(model, request)
+        return await self._in_thread(route.answer, model, request)
 
     async def _in_thread(
         self,

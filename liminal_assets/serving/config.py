@@ -99,6 +99,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         limits: what a request may ask for.
         spool: how answered rows are kept; none: they aren't.
         sticky: the header of the requests that one version should answer (canary).
+        entity: the columns that name what a row is about, where they decide instead.
         tolerance: the part of the stable version's number by which a candidate's may differ.
         slices: the columns by whose values answers are compared besides.
         drain_seconds: the longest that requests under way may take after SIGTERM.
@@ -117,6 +118,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     spool: SpoolSettings | None = None
     sticky: str | None = None
+    entity: tuple[str, ...] = ()
     tolerance: float = 0.1
     slices: tuple[str, ...] = ()
     drain_seconds: float = 30.0

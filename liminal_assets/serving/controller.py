@@ -1,90 +1,50 @@
 """Carries out what the registry decides: the champion of a model becomes what a deployment answers.
 
-The alias ``champion`` is the decision. The controller sees it move, makes the release, lets the
-workers load it beside the one that answers, and gives it the requests as the rollout says. Every
-step is one plan that replaces the one before; what the journal has to learn is in the plan until
-the journal has it. So a controller that is killed at any moment leaves one plan, and the next goes
-on from there.
+The alias ``champion`` is the decision. The controller sees it move, makes the release, has it
+rehearsed in a process of its own, lets the workers load it beside the one that answers, and gives
+it the requests as the rollout says. Every step is one plan that replaces the one before; what the
+journal has to learn is in the plan until the journal has it. So a controller that is killed at any
+moment leaves one plan, and the next goes on from there.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
-import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from liminal_assets.errors import StepError
 from liminal_assets.language.deployments import Rollout
 from liminal_assets.serving.counts import Counts, read_counts
+from liminal_assets.serving.crew import Crew
+from liminal_assets.serving.evidence import Evidence, Labels
 from liminal_assets.serving.folders import ServingFolders
-from liminal_assets.serving.live import read_workers
-from liminal_assets.serving.plan import (
-    Outcome,
-    Plan,
-    Progress,
-    read_plan,
-    version_of,
-    write_plan,
-)
-from liminal_assets.serving.release import Release, read_release
-from liminal_assets.serving.rollout import Seen, evidence_of, judge, pair_since
-from liminal_assets.storage.journal import FINISH, Journal
+from liminal_assets.serving.kept import plan_to_go_on_with, readable, tidy
+from liminal_assets.serving.outcomes import Books
+from liminal_assets.serving.plan import Outcome, Plan, Progress, version_of, write_plan
+from liminal_assets.serving.rehearsal import Crash, rehearse
+from liminal_assets.serving.rollout import Verdict, evidence_of, judge
+from liminal_assets.serving.source import Source
+from liminal_assets.serving.supervisor import Ended
+from liminal_assets.storage.journal import APPROVE, FINISH, Journal
 
-__all__ = ["ACTOR", "Controller", "Source"]
-
-ACTOR = "rollout"
-_ENDS = ("deploy", "rollback", "cancel")
-"""The decisions that end a rollout."""
+__all__ = ["Controller"]
 
 _TICK_SECONDS = 0.1
 _PAUSE_SECONDS = 1.0
 """After what the disk, the journal or the registry refused, it is tried again after this time."""
 _RETRY_SECONDS = 30.0
 """After this time a version that couldn't be prepared is tried again."""
-
-_RECENT = 20
-"""Decisions among which one is looked for that a crash may have left unsaid."""
+_CRASHED_SECONDS = 600.0
+"""After this time one that ends whatever loads it, where there is none to go back to."""
 
 _log = logging.getLogger("liminal_assets.serving")
-
-
-class Source(Protocol):
-    """Where versions come from."""
-
-    def newest(self) -> str | None:
-        """The version that should answer, cheaply; None while there is none.
-
-        Raises:
-            StepError: it can't be told now.
-        """
-
-    def prepare(self, version: str) -> Release:
-        """That version as a release.
-
-        Raises:
-            StepError: it can't be served.
-        """
-
-    def went_back(self, version: str) -> bool:
-        """Whether it should answer because somebody went back to it."""
-
-    def take_back(self, version: str, to: str, reason: str, evidence: Mapping[str, Any]) -> None:
-        """Makes ``to`` the version that should answer, unless it isn't ``version`` any more.
-
-        Raises:
-            StepError: it can't be done now.
-        """
-
-    def waiting_for(self) -> str:
-        """What to say while there is no version."""
 
 
 class Controller:
@@ -96,8 +56,11 @@ class Controller:
         journal: the deployment's decisions; None for a server that decides nothing.
         rollout: how a version takes over.
         workers: the processes of the workers that are up.
+        ended: how workers ended that weren't told to.
         every: seconds between two looks at the source.
+        labels: what labels say of two versions.
         counts: what the workers have counted.
+        rehearsing: loads a release in a process of its own.
         clock: seconds since 1970.
     """
 
@@ -109,26 +72,29 @@ class Controller:
         rollout: Rollout,
         *,
         workers: Callable[[], set[int]],
+        ended: Callable[[], Sequence[Ended]] = tuple,
         every: float = 2.0,
+        labels: Labels | None = None,
         counts: Callable[[Path], Counts] = read_counts,
+        rehearsing: Callable[[Path], Crash | None] = rehearse,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._folders = folders
         self._source = source
-        self._journal = journal
         self._rollout = rollout
-        self._workers = workers
         self._every = every
-        self._read_counts = counts
+        self._rehearse = rehearsing
         self._clock = clock
+        self._crew = Crew(folders, workers, ended, clock)
+        self._books = Books(folders.root.name, journal, source)
+        self._evidence = Evidence(folders, labels=labels, counts=counts, clock=clock)
         self._wanted: str | None = None
         self._next_look = self._pause_until = 0.0
-        self._finish = False
+        self._asked: frozenset[str] = frozenset()
         self._failed: tuple[str, float, str] | None = None
-        self._before: tuple[Progress, Counts, Counts] | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self.plan = _plan_of(folders)
+        self.plan = plan_to_go_on_with(folders)
 
     def start(self) -> None:
         """Begins to follow the source."""
@@ -147,7 +113,8 @@ class Controller:
             return self.plan
         try:
             if self.plan.decided is not None:
-                self._learn(self.plan.decided)
+                self._books.learn(self.plan.decided)
+                self._learned()
             elif self._look():
                 self._follow()
         except (StepError, OSError) as error:
@@ -178,7 +145,8 @@ class Controller:
         if self._wanted is None:
             self._change(wanted=None, problem=self._source.waiting_for())
             return False
-        self._finish = self.plan.candidate is not None and self._asked_to_finish()
+        candidate = version_of(self.plan.candidate)
+        self._asked = self._books.asked(candidate) if candidate else frozenset()
         return True
 
     def _follow(self) -> None:
@@ -203,7 +171,7 @@ class Controller:
     def _begin(self, wanted: str) -> None:
         """Gives the workers a candidate to load."""
         release = self._release(wanted)
-        if release is not None:
+        if release is not None and self._survived(wanted, release):
             now = self._clock()
             self._change(
                 candidate=release,
@@ -218,7 +186,7 @@ class Controller:
         """The key of a version's release, made unless it is the one before; None while it can't be
         made."""
         previous = self.plan.previous
-        if version_of(previous) == wanted and _readable(self._folders, previous):
+        if version_of(previous) == wanted and readable(self._folders, previous):
             return previous
         if self._failed and self._failed[0] == wanted and time.monotonic() < self._failed[1]:
             self._change(wanted=wanted, problem=self._failed[2])
@@ -233,21 +201,53 @@ class Controller:
             self._change(wanted=wanted, problem=problem)
             return None
 
+    def _survived(self, wanted: str, release: str) -> bool:
+        """Whether a process that loads a release lives; else the version is taken back. While none
+        answers, and of the one before, workers find out themselves."""
+        stable = version_of(self.plan.stable)
+        if stable is None or release == self.plan.previous:
+            return True
+        crash = self._rehearse(self._folders.releases / release)
+        if crash is None:
+            return True
+        reason = f"it ends the process that loads it ({crash.how})"
+        evidence = {"crashes": crash.times, "last_words": crash.said}
+        told = Outcome(uuid.uuid4().hex, "rollback", wanted, stable, stable, reason, evidence)
+        _log.warning("version %s is taken back: %s", wanted, reason)
+        self._change(wanted=wanted, problem=None, decided=told)
+        return False
+
+    def _give_up(self, candidate: str, ended: Sequence[Ended]) -> None:
+        """Takes a candidate away that ends workers."""
+        reason = f"{len(ended)} workers ended with it, the last one {ended[-1].how}"
+        if self.plan.stable is not None:
+            evidence = {"crashes": len(ended), "last": ended[-1].how}
+            self._end("rollback", reason, evidence, always=True)
+            return
+        problem = f"version {candidate} can't be loaded: {reason}"
+        self._failed = (candidate, time.monotonic() + _CRASHED_SECONDS, problem)
+        self._change(candidate=None, rollout=None, problem=problem)
+
     def _go_on(self, candidate: str) -> None:
         """Takes the candidate a step further, if it is ready for that."""
         progress = self.plan.rollout
         if progress is None:
             # written by hand or by nobody: begin again
             self._change(candidate=None)
+        elif ended := self._crew.ruined(progress.began):
+            self._give_up(candidate, ended)
         elif progress.step < 0:
-            if not self._loaded_everywhere():
+            if trouble := self._crew.trouble():
+                self._change(problem=trouble)
+            elif not self._crew.have(self.plan.candidate):
                 return
-            if reason := self._at_once(candidate):
+            elif reason := self._at_once(candidate):
                 self._finish_with(reason, {})
             else:
                 self._step(progress, 0)
-        elif self._finish:
-            self._finish_with("it was told to take over", evidence_of(self._seen(progress)))
+        elif FINISH in self._asked:
+            seen = self._evidence.seen(self.plan, progress)
+            self._finish_with("it was told to take over", evidence_of(seen))
         else:
             self._judge(progress)
 
@@ -259,19 +259,20 @@ class Controller:
             return f"version {candidate} is the champion"
         if self._source.went_back(candidate):
             return f"version {candidate} is the champion again"
-        return "it was told to take over" if self._finish else None
+        return "it was told to take over" if FINISH in self._asked else None
 
     def _judge(self, progress: Progress) -> None:
-        seen = self._seen(progress)
+        seen = self._evidence.seen(self.plan, progress)
         verdict = judge(self._rollout, seen)
+        waits = self._rollout.strategy == "shadow" and self._rollout.then == "wait"
+        if verdict.action == "go_on" and waits and APPROVE not in self._asked:
+            verdict = Verdict("wait", f"{verdict.reason}; 'liminal promote' lets it take over")
+        self._evidence.report(progress, seen, verdict)
         if verdict.action == "roll_back":
             self._end("rollback", verdict.reason, evidence_of(seen))
         elif verdict.action == "wait":
-            self._change(problem=self._trouble())
-        elif self._rollout.strategy == "shadow":
-            if self._rollout.then == "promote":
-                self._finish_with(verdict.reason, evidence_of(seen))
-        elif progress.step + 1 < len(self._rollout.steps):
+            self._change(problem=self._crew.trouble())
+        elif self._rollout.strategy == "canary" and progress.step + 1 < len(self._rollout.steps):
             self._step(progress, progress.step + 1, verdict.reason, evidence_of(seen))
         else:
             self._finish_with(verdict.reason, evidence_of(seen))
@@ -286,8 +287,7 @@ class Controller:
         rollout, plan = self._rollout, self.plan
         canary = rollout.strategy == "canary"
         share = rollout.steps[step] if canary else 0.0
-        compares = rollout.rollback_on.disagreement is not None
-        shadow = (100.0 if compares else 0.0) if canary else rollout.share
+        shadow = (100.0 if rollout.compares else 0.0) if canary else rollout.share
         what = f"{share:g} % of requests" if canary else f"in the shadow of {shadow:g} %"
         self._change(
             share=share,
@@ -328,8 +328,19 @@ class Controller:
             ),
         )
 
-    def _end(self, action: str, reason: str, evidence: Mapping[str, Any] | None = None) -> None:
-        """The candidate answers nothing from here on."""
+    def _end(
+        self,
+        action: str,
+        reason: str,
+        evidence: Mapping[str, Any] | None = None,
+        *,
+        always: bool = False,
+    ) -> None:
+        """The candidate answers nothing from here on.
+
+        Args:
+            always: whether the journal learns it even of one that never answered.
+        """
         plan, progress = self.plan, self.plan.rollout
         began = progress is not None and progress.step >= 0
         outcome = Outcome(
@@ -347,95 +358,15 @@ class Controller:
             shadow=0.0,
             problem=None,
             rollout=None,
-            # one that never answered leaves no trace
-            decided=outcome if began else None,
+            decided=outcome if began or always else None,
         )
 
-    def _learn(self, outcome: Outcome) -> None:
-        """Brings a decision that is in force to the journal, and to the registry where it is one
-        against the champion; each once, however often this is cut off."""
-        if self._journal is not None:
-            self._write_down(self._journal, outcome)
-        if outcome.action == "rollback" and outcome.champion is not None:
-            name = self._folders.root.name
-            reason = f"{name}: {outcome.reason}"
-            evidence = {"deployment": name, **outcome.evidence}
-            try:
-                self._source.take_back(outcome.version, outcome.champion, reason, evidence)
-            except StepError:
-                # until it can be done, or somebody has chosen another champion
-                if self._source.newest() == outcome.version:
-                    raise
-            # what was known of the alias is older than that
-            self._next_look = 0.0
+    def _learned(self) -> None:
+        """A decision is where it belongs."""
+        # what was known of the alias may be older than that
+        self._next_look = 0.0
         self._change(decided=None)
-        self._tidy()
-
-    def _write_down(self, journal: Journal, outcome: Outcome) -> None:
-        champion = _number(outcome.champion)
-        with journal.lock():
-            last = journal.last()
-            if outcome.action == "deploy" and last is not None and last.champion == champion:
-                return
-            told = (outcome.id, outcome.action, outcome.evidence.get("step"))
-            for known in itertools.islice(journal.newest(), _RECENT):
-                evidence = known.evidence
-                if (evidence.get("rollout"), known.action, evidence.get("step")) == told:
-                    return
-            journal.append(
-                outcome.action,
-                version=_number(outcome.version),
-                champion=champion,
-                previous=_number(outcome.previous),
-                reason=outcome.reason,
-                actor=ACTOR,
-                evidence={"rollout": outcome.id, **outcome.evidence},
-            )
-
-    def _seen(self, progress: Progress) -> Seen:
-        """What the step has shown; of the requests before a restart nothing is known any more."""
-        counts = self._read_counts(self._folders.metrics)
-        if self._before is None or self._before[0].id != progress.id:
-            self._before = (progress, counts, counts)
-        elif self._before[0].step != progress.step:
-            self._before = (progress, self._before[1], counts)
-        _, at_first, at_step = self._before
-        stable = str(version_of(self.plan.stable))
-        candidate = str(version_of(self.plan.candidate))
-        return Seen(
-            self._clock() - progress.step_began,
-            counts.of(stable).since(at_first.of(stable)),
-            counts.of(candidate).since(at_step.of(candidate)),
-            pair_since(counts.between(stable, candidate), at_step.between(stable, candidate)),
-        )
-
-    def _loaded_everywhere(self) -> bool:
-        """Whether every worker that is up has the candidate in memory."""
-        up = self._workers()
-        said = read_workers(self._folders.workers)
-        states = [said.get(pid) for pid in up]
-        if trouble := self._trouble():
-            self._change(problem=trouble)
-            return False
-        return bool(states) and all(
-            state is not None and state.candidate == self.plan.candidate for state in states
-        )
-
-    def _trouble(self) -> str | None:
-        """What a worker couldn't load."""
-        up = self._workers()
-        states = read_workers(self._folders.workers).values()
-        return next((state.problem for state in states if state.pid in up and state.problem), None)
-
-    def _asked_to_finish(self) -> bool:
-        """Whether somebody decided so, since the last rollout of the deployment ended."""
-        version = _number(version_of(self.plan.candidate))
-        for decision in self._journal.newest() if self._journal else ():
-            if decision.action == FINISH and decision.version == version:
-                return True
-            if decision.action in _ENDS:
-                return False
-        return False
+        tidy(self._folders, self.plan)
 
     def _tell(self, problem: str) -> None:
         _log.warning("%s", problem)
@@ -450,48 +381,6 @@ class Controller:
         plan = msgspec.structs.replace(plan, generation=before.generation + 1)
         write_plan(self._folders.plan, plan)
         self.plan = plan
-
-    def _tidy(self) -> None:
-        """Removes the releases that nobody can come back to."""
-        plan = self.plan
-        kept = {plan.stable, plan.candidate, plan.previous}
-        for state in read_workers(self._folders.workers).values():
-            kept |= {state.stable, state.candidate}
-        if self._folders.releases.is_dir():
-            for folder in self._folders.releases.iterdir():
-                if folder.name not in kept:
-                    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _plan_of(folders: ServingFolders) -> Plan:
-    """The plan to go on with: the one on disk, without releases that can't be read any more."""
-    try:
-        plan = read_plan(folders.plan)
-    except StepError as error:
-        _log.warning("%s: it begins anew", error)
-        plan = Plan()
-    if not _readable(folders, plan.stable):
-        plan = msgspec.structs.replace(plan, stable=None)
-    if not _readable(folders, plan.candidate):
-        plan = msgspec.structs.replace(plan, candidate=None, share=0.0, shadow=0.0, rollout=None)
-    return plan
-
-
-def _readable(folders: ServingFolders, key: str | None) -> bool:
-    if key is None:
-        return False
-    try:
-        read_release(folders.releases / key)
-    except StepError as error:
-        _log.warning("%s", error)
-        # in its place the same release can be made again
-        shutil.rmtree(folders.releases / key, ignore_errors=True)
-        return False
-    return True
-
-
-def _number(version: str | None) -> int | None:
-    return None if version is None else int(version)
 
 
 def _said(error: Exception) -> str:

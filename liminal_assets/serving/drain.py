@@ -78,9 +78,10 @@ class Drain:
         folder: the deployment's spool.
         predictions: where answered rows go.
         feedback: where labels go.
+        shadow: where goes what was said in the background; without it that is lost.
         every: seconds between two looks at the spool.
         tidies: whether it puts small pieces of the log together besides.
-        watch: is shown the requests that were merged.
+        watch: is shown the answered requests that were merged.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Drain:
         predictions: LogSink,
         feedback: LogSink,
         *,
+        shadow: LogSink | None = None,
         every: float = 5.0,
         tidies: bool = True,
         watch: Callable[[Sequence[tuple[Layout, Request]]], None] | None = None,
@@ -97,6 +99,7 @@ class Drain:
         self.state = DrainState()
         self._predictions = predictions
         self._feedback = feedback
+        self._shadow = shadow
         self._every = every
         self._tidies = tidies
         self._watch = watch
@@ -143,7 +146,7 @@ class Drain:
         while not self._stop.wait(self._every):
             try:
                 if self.merge() and self._tidies:
-                    for sink in (self._predictions, self._feedback):
+                    for sink in filter(None, (self._predictions, self._feedback, self._shadow)):
                         sink.tidy()
             except StepError as error:
                 _log.warning("the log can't be tidied: %s", error)
@@ -190,8 +193,12 @@ class Drain:
     def _write(self, batch: Path, segments: Sequence[Path]) -> None:
         read = [read_segment(path) for path in segments if path.exists()]
         requests = [one for segment in read for one in segment.requests]
-        tables, lost = prediction_rows(requests)
+        served = [one for one in requests if not one[0].shadow]
+        tables, lost = prediction_rows(served)
         merged = self._append(self._predictions, tables, batch.stem)
+        said, unsaid = prediction_rows([one for one in requests if one[0].shadow])
+        merged += self._append(self._shadow, said, batch.stem) if self._shadow else 0
+        lost += unsaid
         labels = feedback_rows([one for segment in read for one in segment.feedback])
         merged += self._append(self._feedback, labels, batch.stem)
         done = batch.with_suffix(_DONE)
@@ -199,7 +206,7 @@ class Drain:
         self._remove(done, segments)
         self._count(read, merged, lost)
         if self._watch is not None:
-            self._watch(requests)
+            self._watch(served)
 
     def _append(self, sink: LogSink, tables: Sequence[pa.Table], batch: str) -> int:
         return sum(

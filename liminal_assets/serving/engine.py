@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -27,7 +27,33 @@ from liminal_assets.serving.validation import validated
 from liminal_assets.steps.scores import Scores
 from liminal_assets.storage.ids import new_id, row_ids
 
-__all__ = ["Answer", "Engine", "place_of"]
+__all__ = ["Answer", "Engine", "OtherVersion", "Sticky", "place_of"]
+
+
+@dataclass(frozen=True)
+class Sticky:
+    """What requests have in common that one version should answer (canary).
+
+    Attributes:
+        header: the name of a header, or of gRPC's metadata.
+        entity: the columns that name what a row is about.
+    """
+
+    header: bytes | None = None
+    entity: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, header: str | None, entity: Sequence[str] = ()) -> Sticky:
+        """Header names know no case."""
+        return cls(header.lower().encode("latin-1") if header else None, tuple(entity))
+
+
+class OtherVersion(Exception):  # noqa: N818  # it is no error
+    """The rows of a request belong to the candidate: it is to answer."""
+
+    def __init__(self, model: ServedModel) -> None:
+        super().__init__(model.version)
+        self.model = model
 
 
 @dataclass(frozen=True)
@@ -56,7 +82,7 @@ class Engine:
         max_rows: the most rows of one request.
         metrics: what counts the answers.
         timeout: the seconds after which nobody waits for an answer any more.
-        sticky: the header of the requests that one version should answer (canary).
+        sticky: what requests have in common that one version should answer (canary).
         comparer: asks the other version of a rollout in the background.
     """
 
@@ -68,7 +94,7 @@ class Engine:
         max_rows: int = 10_000,
         metrics: Metrics | None = None,
         timeout: float = math.inf,
-        sticky: str | None = None,
+        sticky: Sticky | None = None,
         comparer: Comparer | None = None,
     ) -> None:
         self.live = live
@@ -77,25 +103,30 @@ class Engine:
         self.metrics = metrics or Metrics()
         self.timeout = timeout
         self.comparer = comparer or Comparer(self.metrics)
-        self.sticky = sticky.lower().encode("latin-1") if sticky else None
+        self._sticky = sticky or Sticky()
 
-    def route(self, caller: bytes = b"") -> ServedModel:
+    def route(self, headers: Iterable[tuple[bytes, bytes]] = ()) -> ServedModel:
         """The version for one request; the whole answer is its own, even if the next one takes
         over meanwhile.
 
+        Where the entity decides it is the stable one, which knows how to read the rows; see
+        :class:`OtherVersion`.
+
         Args:
-            caller: what the sticky header says: requests with the same value get the same version
-                as long as the shares grow. Without it each request is drawn by itself.
+            headers: those of the request, or the metadata of a call, in lower case. Requests that
+                say the same in the sticky one get the same version as long as the shares grow;
+                without it each request is drawn by itself.
 
         Raises:
             RequestError: 503 while there is none.
         """
-        stable, state = self.stable(), self.live.state
-        if state.share and state.candidate is not None:
-            place = place_of(caller, state.candidate.version) if caller else random.random()  # noqa: S311
-            if place * 100 < state.share:
-                return state.candidate
-        return stable
+        stable, state, sticky = self.stable(), self.live.state, self._sticky
+        if not state.share or state.candidate is None or sticky.entity:
+            return stable
+        caller = b""
+        if sticky.header is not None:
+            caller = next((value for name, value in headers if name == sticky.header), b"")
+        return state.candidate if _drawn(caller, state.candidate, state.share) else stable
 
     def stable(self) -> ServedModel:
         """The version that answers unless a request is drawn for a candidate.
@@ -136,7 +167,13 @@ class Engine:
         rows: int,
         requested_at: float,
     ) -> Answer:
-        """The answer to values that the signature allows."""
+        """The answer to values that the signature allows.
+
+        Raises:
+            OtherVersion: the entity of the first row belongs to the candidate.
+        """
+        if self._sticky.entity:
+            self._check_entity(model, columns)
         asked = time.time()
         scores = model.predict(columns, rows)
         answered = time.time()
@@ -145,7 +182,7 @@ class Engine:
         request = new_id()
         ids = row_ids(request, rows)
         self.metrics.version(model.version).answered(rows, answered - requested_at)
-        self._compare(model, columns, rows, scores)
+        self._compare(model, columns, rows, scores, ids, requested_at)
         if self.log is not None:
             self.log.add(Answered(model, columns, scores, ids, requested_at, answered))
         if flight := FLIGHT.get():
@@ -153,8 +190,28 @@ class Engine:
             flight.asked, flight.answered = asked, answered
         return Answer(model, scores, request, ids)
 
+    def _check_entity(self, model: ServedModel, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Hands a request on whose entity belongs to the candidate. A request of several rows is
+        answered whole by one version: that of its first."""
+        state, flight = self.live.state, FLIGHT.get()
+        candidate = state.candidate
+        if not state.share or candidate is None or model is not state.model:
+            return
+        if flight is not None and flight.named:
+            return
+        values = [columns[name][0] if name in columns else None for name in self._sticky.entity]
+        caller = repr(values).encode() if any(value is not None for value in values) else b""
+        if _drawn(caller, candidate, state.share):
+            raise OtherVersion(candidate)
+
     def _compare(
-        self, model: ServedModel, columns: Mapping[str, Sequence[Any]], rows: int, scores: Scores
+        self,
+        model: ServedModel,
+        columns: Mapping[str, Sequence[Any]],
+        rows: int,
+        scores: Scores,
+        ids: Sequence[str],
+        requested_at: float,
     ) -> None:
         """Has the other version of a rollout asked the same, where that is wanted."""
         state = self.live.state
@@ -166,7 +223,15 @@ class Engine:
         if not by_candidate and (state.share or model is not stable):
             return
         if state.shadow >= 100 or random.random() * 100 < state.shadow:  # noqa: S311
-            self.comparer.offer(Compared(stable, candidate, by_candidate, columns, rows, scores))
+            self.comparer.offer(
+                Compared(stable, candidate, by_candidate, columns, rows, scores, ids, requested_at)
+            )
+
+
+def _drawn(caller: bytes, candidate: ServedModel, share: float) -> bool:
+    """Whether a request is for the candidate, which answers ``share`` percent."""
+    place = place_of(caller, candidate.version) if caller else random.random()  # noqa: S311
+    return place * 100 < share
 
 
 def place_of(caller: bytes, version: str) -> float:

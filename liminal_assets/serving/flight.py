@@ -22,6 +22,7 @@ class Flight:
         failure: why it was given up.
         task: what answers it.
         version: the version that answers.
+        named: whether the request itself names its version.
         rows: rows that were answered.
         prediction_id: the id of the answer.
         received: when the request was there whole, in seconds since 1970; 0 before.
@@ -37,6 +38,7 @@ class Flight:
         "deadline",
         "failure",
         "held",
+        "named",
         "prediction_id",
         "received",
         "rows",
@@ -52,6 +54,7 @@ class Flight:
         self.failure: RequestError | None = None
         self.task: asyncio.Task[Any] | None = None
         self.version: str | None = None
+        self.named = False
         self.rows = 0
         self.prediction_id: str | None = None
         self.received = self.asked = self.answered = 0.0

@@ -44,6 +44,16 @@ class ServingFolders:
         return self.root / "workers"
 
     @property
+    def report(self) -> Path:
+        """How the rollout is doing."""
+        return self.root / "rollout.json"
+
+    @property
+    def team(self) -> Path:
+        """Which workers there should be, and how those that ended did."""
+        return self.root / "workers.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the controller."""
         return self.root / "controller.lock"

@@ -85,6 +85,7 @@ class WorkerState(msgspec.Struct, frozen=True):
         stable: the release that answers there.
         candidate: the release that is tried there.
         problem: what it couldn't load, and why.
+        since: when it had loaded the release that answers, in seconds since 1970.
     """
 
     pid: int
@@ -92,6 +93,7 @@ class WorkerState(msgspec.Struct, frozen=True):
     stable: str | None = None
     candidate: str | None = None
     problem: str | None = None
+    since: float | None = None
 
 
 def read_workers(folder: Path) -> dict[int, WorkerState]:
@@ -139,10 +141,10 @@ class Follower(LiveModel):
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begins to follow the plan; what it says now is in memory when this returns, for a worker
-        that takes the place of another is to answer from its first connection on."""
+        """Begins to follow the plan; the version that answers by it is in memory when this returns,
+        for a worker that takes the place of another is to answer from its first connection on."""
         if self._thread is None:
-            self.refresh()
+            self.refresh(stable_only=True)
             self._thread = threading.Thread(target=self._watch, name="live-model", daemon=True)
             self._thread.start()
 
@@ -152,8 +154,12 @@ class Follower(LiveModel):
         if self._thread is not None:
             self._thread.join(timeout)
 
-    def refresh(self) -> State:
-        """Looks once whether there is another plan, and carries it out."""
+    def refresh(self, *, stable_only: bool = False) -> State:
+        """Looks once whether there is another plan, and carries it out.
+
+        Args:
+            stable_only: not the candidate yet, which may be why the worker before ended.
+        """
         stamp = self._stamp()
         if stamp == self._seen and not self._due():
             return self.state
@@ -161,7 +167,10 @@ class Follower(LiveModel):
             plan = read_plan(self._folders.plan)
         except StepError as error:
             return self._settle(replace(self.state, problem=str(error)))
-        self._seen = stamp
+        if stable_only and plan.stable:
+            plan = msgspec.structs.replace(plan, candidate=None)
+        else:
+            self._seen = stamp
         needed = [key for key in (plan.stable, plan.candidate) if key]
         self._failed = {key: told for key, told in self._failed.items() if key in needed}
         models = {key: self._loaded[key] for key in needed if key in self._loaded}
@@ -209,12 +218,14 @@ class Follower(LiveModel):
         return None
 
     def _say(self, plan: Plan, models: dict[str, ServedModel]) -> None:
+        stable = models.get(plan.stable or "")
         said = WorkerState(
             os.getpid(),
             plan.generation,
-            plan.stable if plan.stable in models else None,
+            plan.stable if stable else None,
             plan.candidate if plan.candidate in models else None,
             self._problem(self.state.model),
+            stable.loaded_at.timestamp() if stable else None,
         )
         try:
             write_atomically(self._note, msgspec.json.encode(said))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from liminal_assets.serving.messages import HTML, Response
 from liminal_assets.serving.protocols.routes import Page, Request
+from liminal_assets.serving.team import health_of
 
 if TYPE_CHECKING:
     from liminal_assets.serving.app import ServingApp
@@ -46,12 +47,22 @@ class Pages:
         return Response(200, b'{"status":"alive"}')
 
     def _readyz(self, request: Request) -> Response:
+        """The status is that of the worker that was asked: whoever asks sends requests to it. The
+        body tells of all."""
         problem = self._app.unready()
-        said = {
+        said: dict[str, Any] = {
             "ready": problem is None,
             "model_version": self._app.version_now,
             "problem": problem or self._app.live.state.problem,
         }
+        if self._app.folders is not None:
+            workers = health_of(self._app.folders)
+            ready = sum(worker.state == "ready" for worker in workers)
+            said["workers"] = {
+                "ready": ready,
+                "of": len(workers),
+                "each": [msgspec.to_builtins(worker) for worker in workers],
+            }
         return Response.of(said, 503 if problem else 200)
 
     def _info(self, request: Request) -> Response:

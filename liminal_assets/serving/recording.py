@@ -18,7 +18,7 @@ from liminal_assets.serving.folders import ServingFolders
 from liminal_assets.serving.records import Recording
 from liminal_assets.serving.spool import SpoolSettings
 from liminal_assets.steps.identity import entity_columns
-from liminal_assets.storage.predictions import FeedbackLog, PredictionLog
+from liminal_assets.storage.predictions import FeedbackLog, PredictionLog, ShadowLog
 
 __all__ = ["drain_of", "spool_settings"]
 
@@ -64,6 +64,7 @@ def drain_of(
         folders.spool,
         PredictionLog(project, deployment.name),
         FeedbackLog(project, deployment.name),
+        shadow=ShadowLog(project, deployment.name),
         every=_EVERY if alone else _EVERY_OF_SEVERAL,
         tidies=alone,
         watch=DriftCounts(folders),

@@ -48,6 +48,7 @@ class Answered:
         requested_at: seconds since 1970.
         scored_at: seconds since 1970.
         sent: the inputs that the request itself held, where others came from the online store.
+        shadow: whether nobody was answered by it. What was asked is in the record of the answer.
     """
 
     model: ServedModel
@@ -57,6 +58,7 @@ class Answered:
     requested_at: float
     scored_at: float
     sent: Sequence[str] | None = None
+    shadow: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Recorder:
     def __init__(self, recording: Recording | None = None) -> None:
         self.recording = recording or Recording()
         self._sample = self.recording.sample
-        self._known: dict[tuple[str, str, int], _Known] = {}
+        self._known: dict[tuple[str, str, int, bool], _Known] = {}
         self._encode = msgspec.msgpack.Encoder(enc_hook=_plain).encode
 
     def __call__(self, answered: Answered) -> tuple[Layout, bytes, bytes] | None:
@@ -95,9 +97,10 @@ class Recorder:
         if self._sample < 1 and not sampled(request, self._sample):
             return None
         model = answered.model
-        known = self._known.get((model.name, model.version, id(model.signature)))
+        key = (model.name, model.version, id(model.signature), answered.shadow)
+        known = self._known.get(key)
         if known is None:
-            known = self._learn(answered)
+            known = self._known[key] = self._learn(answered)
         columns = [answered.columns[name] for name in known.names]
         for position, change in known.changes:
             columns[position] = change(columns[position])
@@ -118,7 +121,7 @@ class Recorder:
         fields = [
             field
             for field in (*model.signature.carried, *model.signature.fields)
-            if mask.get(field.name) != "drop"
+            if mask.get(field.name) != "drop" and not answered.shadow
         ]
         layout = Layout(
             0,
@@ -128,6 +131,7 @@ class Recorder:
             [(field.name, _logged_type(field, mask)) for field in fields],
             list(answered.scores.columns),
             self._sample,
+            answered.shadow,
         )
         layout = msgspec.structs.replace(layout, key=crc32(self._encode(layout)))
         known = _Known(
@@ -139,7 +143,6 @@ class Recorder:
         )
         while len(self._known) >= _MODELS:
             del self._known[next(iter(self._known))]
-        self._known[(model.name, model.version, id(model.signature))] = known
         return known
 
     def _changes(

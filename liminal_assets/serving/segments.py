@@ -46,6 +46,7 @@ class Layout(msgspec.Struct, tag="layout", array_like=True, frozen=True):
         columns: name and type (as in a signature) of each logged column.
         scores: the names of the answer's columns.
         rate: the share of requests that is logged.
+        shadow: whether nobody was answered by them: a version said so in the background.
     """
 
     key: int
@@ -55,6 +56,7 @@ class Layout(msgspec.Struct, tag="layout", array_like=True, frozen=True):
     columns: Sequence[tuple[str, str]]
     scores: Sequence[str]
     rate: float
+    shadow: bool = False
 
 
 class Request(msgspec.Struct, tag="request", array_like=True, frozen=True):

@@ -29,15 +29,20 @@ from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Model
 from liminal_assets.serving.cells import clear
 from liminal_assets.serving.config import Grpc, WorkerConfig
-from liminal_assets.serving.controller import Controller, Source
+from liminal_assets.serving.controller import Controller
+from liminal_assets.serving.evidence import Labels
 from liminal_assets.serving.folders import ServingFolders
+from liminal_assets.serving.labels import LabelWatch
 from liminal_assets.serving.port import bound_socket, shared_port
 from liminal_assets.serving.protection import protected
 from liminal_assets.serving.recording import drain_of, spool_settings
 from liminal_assets.serving.registry import RegistrySource
+from liminal_assets.serving.source import Source
 from liminal_assets.serving.spool import Background
 from liminal_assets.serving.supervisor import Supervisor
 from liminal_assets.steps.deploy import check_rollout
+from liminal_assets.steps.identity import entity_columns
+from liminal_assets.steps.side_by_side import side_by_side
 from liminal_assets.storage.journal import Journal
 
 __all__ = ["end_with", "run", "serve", "sole_controller"]
@@ -122,6 +127,7 @@ def serve(
             RegistrySource(project, deployment, folders),
             rollout=deployment.rollout,
             journal=journal,
+            labels=None if trial else _labels(project, deployment, config),
             drain=drain_of(project, deployment) if config.spool else None,
             every=spec.reload_every.total_seconds(),
             workers=workers or spec.workers,
@@ -137,9 +143,10 @@ def _config_of(
         deployment.name,
         str(folders.root),
         spool=spool_settings(project, deployment),
-        sticky=deployment.rollout.sticky,
+        sticky=None if deployment.rollout.by_entity else deployment.rollout.sticky,
+        entity=entity_columns(project, deployment.model) if deployment.rollout.by_entity else (),
         tolerance=deployment.rollout.tolerance,
-        slices=deployment.rollout.slices or _slices(project, deployment),
+        slices=_slices(project, deployment),
     )
     config = protected(config, project, deployment)
     if trial:
@@ -164,9 +171,24 @@ def _grpc(config: WorkerConfig, host: str, port: int | None) -> Grpc | None:
 
 
 def _slices(project: Project, deployment: Deployment) -> tuple[str, ...]:
-    """The columns that the model is evaluated by."""
+    """The columns by which versions are compared: those of the rollout, or else those that the
+    model is evaluated by, as far as their values may be shown."""
     model = project.blocks.get(deployment.model)
-    return tuple(model.evaluate.slices) if isinstance(model, Model) else ()
+    evaluated = model.evaluate.slices if isinstance(model, Model) else ()
+    logged = deployment.serve.log_predictions if deployment.serve else None
+    mask = logged.mask if logged else {}
+    return deployment.rollout.slices or tuple(name for name in evaluated if name not in mask)
+
+
+def _labels(project: Project, deployment: Deployment, config: WorkerConfig) -> Labels | None:
+    """What measures versions by the labels of logged answers; None where none are compared."""
+    if config.spool is None or not deployment.rollout.compares:
+        return None
+    return LabelWatch(
+        lambda stable, candidate, since: side_by_side(
+            project, deployment, stable, candidate, since=since, slices=config.slices
+        )
+    )
 
 
 def run(
@@ -176,6 +198,7 @@ def run(
     *,
     rollout: Rollout,
     journal: Journal | None,
+    labels: Labels | None = None,
     drain: Background | None = None,
     every: float = 2.0,
     workers: int = 1,
@@ -192,7 +215,14 @@ def run(
     clear(folders.metrics)
     supervisor = Supervisor(config, bound, workers)
     controller = Controller(
-        folders, source, journal, rollout, workers=lambda: supervisor.alive, every=every
+        folders,
+        source,
+        journal,
+        rollout,
+        workers=lambda: supervisor.alive,
+        ended=lambda: tuple(supervisor.ended),
+        every=every,
+        labels=labels,
     )
     with _asked_to_end() as ends:
         supervisor.start()

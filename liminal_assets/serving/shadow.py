@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ import numpy as np
 from liminal_assets.serving.errors import RequestError
 from liminal_assets.serving.metrics import Metrics
 from liminal_assets.serving.model import ServedModel
+from liminal_assets.serving.records import Answered
+from liminal_assets.serving.spool import Spool
 from liminal_assets.steps.scores import Scores
 
 __all__ = ["Compared", "Comparer", "agreeing"]
@@ -40,6 +43,8 @@ class Compared:
         columns: the checked values.
         rows: how many.
         scores: the answer.
+        ids: the id of each row.
+        requested_at: seconds since 1970.
     """
 
     stable: ServedModel
@@ -48,6 +53,8 @@ class Compared:
     columns: Mapping[str, Sequence[Any]]
     rows: int
     scores: Scores
+    ids: Sequence[str] = ()
+    requested_at: float = 0.0
 
 
 class Comparer:
@@ -57,14 +64,21 @@ class Comparer:
         metrics: what counts.
         tolerance: numbers disagree that differ by more than this part of the stable version's.
         slices: columns by whose values rows are counted besides.
+        log: where goes what the other version said.
     """
 
     def __init__(
-        self, metrics: Metrics, *, tolerance: float = 0.1, slices: Sequence[str] = ()
+        self,
+        metrics: Metrics,
+        *,
+        tolerance: float = 0.1,
+        slices: Sequence[str] = (),
+        log: Spool | None = None,
     ) -> None:
         self._metrics = metrics
         self._tolerance = tolerance
         self._slices = tuple(slices)
+        self._log = log
         self._waiting: deque[Compared] = deque()
         self._rows = 0
         self._lock = threading.Lock()
@@ -113,6 +127,7 @@ class Comparer:
             if not answered.by_candidate:
                 pair.failed()
             return
+        self._keep(other, scores, answered)
         ours, theirs = (
             (scores, answered.scores) if answered.by_candidate else (answered.scores, scores)
         )
@@ -121,6 +136,17 @@ class Comparer:
         for where, rows in self._parts(answered.columns, answered.rows):
             part = agree[rows]
             pair.compared(int(part.sum()), int((~part).sum()), where)
+
+    def _keep(self, other: ServedModel, scores: Scores, answered: Compared) -> None:
+        """Logs what the other version said, beside the answer, for when labels arrive."""
+        if self._log is None:
+            return
+        said = Answered(
+            other, {}, scores, answered.ids, answered.requested_at, time.time(), shadow=True
+        )
+        # while a log that must keep answers can't, it takes none
+        with suppress(RequestError):
+            self._log.add(said)
 
     def _parts(
         self, columns: Mapping[str, Sequence[Any]], rows: int

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +17,9 @@ from socket import socket
 import liminal_assets
 from liminal_assets.errors import StepError
 from liminal_assets.serving.config import WorkerConfig
+from liminal_assets.serving.team import Place, Team, write_team
 
-__all__ = ["Supervisor"]
+__all__ = ["Ended", "Supervisor", "how_ended", "worker_environment"]
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 10.0
 """Seconds before a worker that ended is replaced: doubled as long as they end soon."""
@@ -35,6 +38,25 @@ as they are; libraries read them when a model is loaded."""
 _log = logging.getLogger("liminal_assets.serving")
 
 
+_REMEMBERED = 100
+"""Ends of workers."""
+_TOLD = {0, -signal.SIGTERM, -signal.SIGINT}
+"""Exit codes of workers that somebody ended."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A worker that ended by itself.
+
+    Attributes:
+        at: when, in seconds since 1970.
+        how: in words.
+    """
+
+    at: float
+    how: str
+
+
 @dataclass
 class _Slot:
     """A place for one worker."""
@@ -45,6 +67,18 @@ class _Slot:
     """The time stamp that it showed last, and when that was seen."""
     delay: float = field(default=_FIRST_DELAY)
     next_start: float = 0.0
+    began: float = 0.0
+    """When its process was started, in seconds since 1970."""
+    restarts: int = 0
+    ended: str | None = None
+    """How the process before ended."""
+
+    @property
+    def place(self) -> Place:
+        """What others are told of it."""
+        return Place(
+            self.process.pid if self.process else None, self.began, self.restarts, self.ended
+        )
 
 
 class Supervisor:
@@ -63,8 +97,9 @@ class Supervisor:
         self._slots = [_Slot() for _ in range(workers)]
         self._lived = False
         self._failures = 0
-        self.restarts = 0
-        """Workers that were replaced."""
+        self._began = time.time()
+        self.ended: deque[Ended] = deque(maxlen=_REMEMBERED)
+        """Those that weren't told to end; the newest last."""
 
     @property
     def alive(self) -> set[int]:
@@ -77,8 +112,10 @@ class Supervisor:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.iterdir():
             left.unlink(missing_ok=True)
+        self._began = time.time()
         for slot in self._slots:
             self._start(slot)
+        self._tell()
 
     def check(self) -> None:
         """Looks once after every worker, and replaces those that ended or stand still.
@@ -91,6 +128,7 @@ class Supervisor:
             if slot.process is None:
                 if now >= slot.next_start:
                     self._start(slot)
+                    self._tell()
             elif slot.process.poll() is not None:
                 self._ended(slot, slot.process, now)
             else:
@@ -121,16 +159,13 @@ class Supervisor:
 
     def _start(self, slot: _Slot) -> None:
         descriptor = self._bound.fileno()
-        environment = {**os.environ, "PYTHONPATH": _python_path(), "PYTHONSAFEPATH": "1"}
-        for name in _THREADS:
-            environment.setdefault(name, "1")
         slot.process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "liminal_assets.serving.worker", str(descriptor)],
             stdin=subprocess.PIPE,
             pass_fds=[descriptor],
-            env=environment,
+            env=worker_environment(),
         )
-        slot.started = time.monotonic()
+        slot.started, slot.began = time.monotonic(), time.time()
         slot.beat = (0, slot.started)
         if slot.process.stdin:
             # one that ended already is seen by its exit code
@@ -140,8 +175,9 @@ class Supervisor:
                 slot.process.stdin.flush()
 
     def _ended(self, slot: _Slot, process: subprocess.Popen[bytes], now: float) -> None:
-        code = process.returncode
-        how = f"by signal {-code}" if code < 0 else f"with code {code}"
+        how = how_ended(process.returncode)
+        if process.returncode not in _TOLD:
+            self.ended.append(Ended(time.time(), how))
         if not self._lived:
             self._failures += 1
             if self._failures >= _TRIES * len(self._slots):
@@ -156,7 +192,16 @@ class Supervisor:
         slot.process = None
         slot.next_start = now + slot.delay
         slot.delay = min(slot.delay * 2, _LONGEST_DELAY)
-        self.restarts += 1
+        slot.restarts, slot.ended = slot.restarts + 1, how
+        self._tell()
+
+    def _tell(self) -> None:
+        """Says which workers there are."""
+        team = Team(os.getpid(), self._began, tuple(slot.place for slot in self._slots))
+        try:
+            write_team(self._config.folders, team)
+        except OSError as error:
+            _log.warning("what workers there are can't be written: %s", error)
 
     def _listen(self, slot: _Slot, process: subprocess.Popen[bytes], now: float) -> None:
         try:
@@ -182,6 +227,19 @@ def _let_go(process: subprocess.Popen[bytes]) -> None:
     if process.stdin:
         with suppress(BrokenPipeError):
             process.stdin.close()
+
+
+def how_ended(code: int) -> str:
+    """The exit code of a process in words."""
+    return f"by signal {-code}" if code < 0 else f"with code {code}"
+
+
+def worker_environment() -> dict[str, str]:
+    """The environment of a process that loads models."""
+    environment = {**os.environ, "PYTHONPATH": _python_path(), "PYTHONSAFEPATH": "1"}
+    for name in _THREADS:
+        environment.setdefault(name, "1")
+    return environment
 
 
 def _python_path() -> str:

@@ -25,6 +25,7 @@ from liminal_assets.errors import StepError
 from liminal_assets.serving.app import ServingApp
 from liminal_assets.serving.config import WorkerConfig
 from liminal_assets.serving.connections import server_options
+from liminal_assets.serving.engine import Sticky
 from liminal_assets.serving.guard import Guard
 from liminal_assets.serving.live import Follower
 from liminal_assets.serving.shadow import Comparer
@@ -50,15 +51,17 @@ def make_app(config: WorkerConfig) -> ServingApp:
         StepError: a secret, a file or a function isn't what it should be.
     """
     watch = Watch.of(config)
+    log = Spool(config.folders.spool, config.spool) if config.spool else None
     return ServingApp(
         Follower(config.folders),
-        log=Spool(config.folders.spool, config.spool) if config.spool else None,
+        log=log,
         title=config.name,
         guard=Guard.of(config),
         watch=watch,
         grpc=config.grpc,
-        sticky=config.sticky,
-        comparer=Comparer(watch.metrics, tolerance=config.tolerance, slices=config.slices),
+        sticky=Sticky.of(config.sticky, config.entity),
+        comparer=Comparer(watch.metrics, tolerance=config.tolerance, slices=config.slices, log=log),
+        folders=config.folders,
         functions=_functions(config, watch),
     )
 

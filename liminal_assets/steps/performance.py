@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     from liminal_assets.steps.estimation import Estimate
     from liminal_assets.steps.metrics import Answers, Metric
 
-__all__ = ["Answered", "answered", "labelled_count", "truth_of"]
+__all__ = [
+    "TRUTH",
+    "Answered",
+    "answered",
+    "answers_of",
+    "classes_of",
+    "known_labels",
+    "labelled_count",
+    "truth_of",
+]
 
 TRUTH = "liminal_truth"
 """The truth in joined rows: no column of the user's is called so."""
@@ -82,7 +91,7 @@ class Answered:
         if not count:
             return 0, None
         frame = self.frame[chosen]
-        answers = _answers(frame, self.classes, frame[TRUTH])
+        answers = answers_of(frame, self.classes, frame[TRUTH])
         return count, float(measure([self.metric], answers)[self.metric.name])
 
     def estimate(self) -> tuple[Estimate | None, str]:
@@ -124,7 +133,7 @@ class Answered:
         frame = self.frame[self.frame["prediction"].notna()]
         if not len(frame):
             return None, "the window has no rows"
-        answers = _answers(frame, self.classes, frame["prediction"])
+        answers = answers_of(frame, self.classes, frame["prediction"])
         if answers.probabilities is None:
             return None, "the answers have no probabilities"
         return answers, ""
@@ -150,7 +159,7 @@ def answered(
     except UnknownMetricError:
         pass
     target = _target(project, block)
-    classes = _classes(frame, _known_labels(target, watched.training))
+    classes = classes_of(frame, known_labels(target, watched.training))
     try:
         metric = metric_of(spec.metric, "classification", classes=max(len(classes), 2))
     except UnknownMetricError as error:
@@ -267,7 +276,7 @@ def _target(project: Project, block: Monitor) -> str:
     return block.labels.column if block.labels else "prediction"
 
 
-def _known_labels(target: str, training: Table | None) -> list[Any]:
+def known_labels(target: str, training: Table | None) -> list[Any]:
     """The classes that the model learned, as far as its training rows tell."""
     if training is None or target not in training.schema.names:
         return []
@@ -287,11 +296,12 @@ def _reference(target: str, training: Table | None, classes: Sequence[Any]) -> A
         frame = training.relation().filter(both).project(chosen).to_arrow_table().to_pandas()
     known = set(classes)
     frame = frame[frame[TRUTH].isin(known) & frame["prediction"].isin(known)]
-    answers = _answers(frame, classes, frame[TRUTH])
+    answers = answers_of(frame, classes, frame[TRUTH])
     return answers if answers.probabilities is not None else None
 
 
-def _answers(frame: pd.DataFrame, classes: Sequence[Any], truth: Any) -> Answers:
+def answers_of(frame: pd.DataFrame, classes: Sequence[Any], truth: Any) -> Answers:
+    """The answers in a frame; of a regression where there are no classes."""
     from liminal_assets.steps.metrics import Answers
 
     if not classes:
@@ -304,7 +314,7 @@ def _answers(frame: pd.DataFrame, classes: Sequence[Any], truth: Any) -> Answers
     )
 
 
-def _classes(frame: pd.DataFrame, known: Sequence[Any]) -> list[Any]:
+def classes_of(frame: pd.DataFrame, known: Sequence[Any]) -> list[Any]:
     """The model's classes in the order of its probabilities, the positive one last of two."""
     predicted = frame["prediction"].dropna().tolist()
     truth = frame[TRUTH].dropna().tolist() if TRUTH in frame else []

@@ -54,6 +54,10 @@ class FeedbackLog:
         """
         self._rows.tidy()
 
+    def exists(self) -> bool:
+        """Whether any label was ever kept."""
+        return self._rows.exists()
+
     def read(self, since: datetime | None = None, until: datetime | None = None) -> Table:
         """The labels received from ``since`` on and before ``until``, oldest first; one that only
         repeats the label before it is left out."""

@@ -24,8 +24,11 @@ from liminal_assets.storage.forms import engine_errors
 from liminal_assets.storage.locks import file_lock
 from liminal_assets.storage.tables import TableStore
 
-__all__ = ["FINISH", "Decision", "Journal"]
+__all__ = ["APPROVE", "FINISH", "Decision", "Journal"]
 
+APPROVE = "approve"
+"""What somebody decides who lets a candidate take over that waits for it at the end of its
+shadow."""
 FINISH = "finish"
 """What somebody decides who skips what is left of a deployment's rollout."""
 _PENDING = ".pending.json"

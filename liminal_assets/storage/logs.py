@@ -17,7 +17,7 @@ def log_of(project: Project, deployment: str, kind: str, moment: str) -> LogFile
     """Where a deployment's log is: as ``log_predictions: {to: …}`` says.
 
     Args:
-        kind: ``predictions`` or ``feedback``.
+        kind: ``predictions``, ``feedback`` or ``shadow``.
         moment: the column that says when a row was made.
     """
     block = project.blocks.get(deployment)

@@ -17,7 +17,7 @@ from liminal_assets.storage.tables import Table
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FeedbackLog", "PredictionLog"]
+__all__ = ["FeedbackLog", "PredictionLog", "ShadowLog"]
 
 _LONGEST_REQUEST = timedelta(hours=1)
 """From a whole request to the id of its answer."""
@@ -142,6 +142,43 @@ class PredictionLog:
         block = self._project.blocks.get(self.deployment)
         serve = block.serve if isinstance(block, Deployment) else None
         return serve.log_predictions.sample if serve and serve.log_predictions else 1.0
+
+
+class ShadowLog:
+    """What versions said in the background that nobody was answered by: ``prediction_id`` of the
+    request, ``prediction`` and probabilities, ``model_version``, ``scored_at``, ``requested_at``,
+    ``sample_rate``. It is a table of its own, so that none of it is taken for an answer."""
+
+    def __init__(self, project: Project, deployment: str) -> None:
+        self.asset = f"{deployment}__shadow"
+        self._rows = log_of(project, deployment, "shadow", "requested_at")
+
+    def append(self, rows: Any, *, batch: str | None = None) -> int:
+        """Adds rows; those of the same batch are replaced.
+
+        Raises:
+            StepError: they can't be written.
+        """
+        return self._rows.append(rows, batch=batch)
+
+    def tidy(self) -> None:
+        """Puts small files together.
+
+        Raises:
+            StepError: they can't be written.
+        """
+        self._rows.tidy()
+
+    def exists(self) -> bool:
+        """Whether anything was ever said in the background."""
+        return self._rows.exists()
+
+    def read(self, since: datetime | None = None, until: datetime | None = None) -> Table:
+        """What was said of requests from ``since`` on and before ``until``, oldest first."""
+        found = self._rows.read(in_utc(since), in_utc(until))
+        if found is None:
+            return Table(self.asset, value=_nothing())
+        return Table(self.asset, value=found.order("requested_at, prediction_id"))
 
 
 def _nothing() -> pa.Table:

@@ -21,10 +21,10 @@ import numpy as np
 
 import liminal_assets as la
 from liminal_assets.serving.config import Grpc, WorkerConfig
-from liminal_assets.serving.controller import Source
 from liminal_assets.serving.folders import ServingFolders
 from liminal_assets.serving.port import bound_socket, shared_port
 from liminal_assets.serving.release import Release, write_release
+from liminal_assets.serving.source import Source
 from liminal_assets.steps.signature import Field, Signature
 from liminal_assets.storage.journal import Journal
 
@@ -35,14 +35,19 @@ SIGNATURE = Signature((Field("a", "double"),))
 class Constant:
     """A model whose answers are its version's number."""
 
-    def __init__(self, number: float, seconds: float = 0.0, fails: bool = False) -> None:
-        self.number, self.seconds, self.fails = number, seconds, fails
+    def __init__(
+        self, number: float, seconds: float = 0.0, fails: bool = False, kills: str = ""
+    ) -> None:
+        self.number, self.seconds, self.fails, self.kills = number, seconds, fails, kills
 
     def predict(self, frame: Any) -> Any:
         time.sleep(self.seconds)
-        # the example is answered, or it would never be loaded
-        if self.fails and frame.to_numpy()[0][0] != EXAMPLE:
+        # the example is asked when it is loaded
+        loading = frame.to_numpy()[0][0] == EXAMPLE
+        if self.fails and not loading:
             raise RuntimeError("it was made to fail")
+        if self.kills == ("loading" if loading else "answering"):
+            os.kill(os.getpid(), signal.SIGKILL)
         return np.full(len(frame), self.number)
 
 

@@ -18,7 +18,10 @@ from liminal_assets.serving.controller import Controller
 from liminal_assets.serving.counts import Counts, PairCounts, VersionCounts
 from liminal_assets.serving.live import Follower
 from liminal_assets.serving.plan import Plan, read_plan, version_of
-from liminal_assets.storage.journal import FINISH
+from liminal_assets.serving.rehearsal import Crash
+from liminal_assets.serving.supervisor import Ended
+from liminal_assets.steps.side_by_side import Measured, SideBySide
+from liminal_assets.storage.journal import APPROVE, FINISH
 from liminal_assets_tests.serving.shelf import Shelf, journal_of
 
 CANARY = {
@@ -40,6 +43,9 @@ class Deployed:
         self.rollout = Rollout.model_validate(rollout)
         self.worker = Follower(self.folders)
         self.counts = Counts({}, {})
+        self.ended: list[Ended] = []
+        self.crash: Crash | None = None
+        self.labelled: SideBySide | None = None
         self.now = 1_000_000.0
         self.controller = self.started()
 
@@ -53,6 +59,9 @@ class Deployed:
             workers=lambda: {os.getpid()},
             every=0.0,
             counts=lambda folder: self.counts,
+            ended=lambda: self.ended,
+            rehearsing=lambda folder: self.crash,
+            labels=lambda stable, candidate, began: self.labelled,
             clock=lambda: self.now,
         )
         return self.controller
@@ -297,6 +306,100 @@ def test_a_shadow_that_waits_takes_over_when_it_is_told_to(tmp_path: Path) -> No
     assert version_of(deployed.go().stable) == "1"
     deployed.journal.append(FINISH, version=2, champion=1, previous=1, actor="me")
     assert version_of(deployed.go().stable) == "2"
+
+
+def test_a_shadow_that_was_approved_takes_over_once_it_has_seen_enough(tmp_path: Path) -> None:
+    deployed = Deployed(tmp_path, strategy="shadow", then="wait", min_requests=10)
+    deployed.shelf.promote("1")
+    deployed.go()
+    deployed.shelf.promote("2")
+    deployed.journal.append(APPROVE, version=2, champion=1, previous=1, actor="me")
+    assert version_of(deployed.go().stable) == "1"
+    deployed.count(PairCounts(100))
+    assert version_of(deployed.go().stable) == "2"
+    # and what is promoted later is to be approved anew
+    deployed.shelf.promote("3")
+    deployed.go()
+    deployed.counts = Counts({}, {("2", "3"): PairCounts(100)})
+    assert version_of(deployed.go().stable) == "2"
+
+
+def test_labels_take_a_canary_back_and_are_its_evidence(tmp_path: Path) -> None:
+    limits = {"metric": "roc_auc", "worse_by": 0.05}
+    deployed = Deployed(tmp_path, **{**CANARY, "rollback_on": limits, "min_labels": 50})
+    deployed.shelf.promote("1")
+    deployed.go()
+    deployed.shelf.promote("2")
+    # both versions are asked the same
+    assert deployed.go().shadow == 100
+    deployed.count(PairCounts(40), _2=VersionCounts(40))
+    deployed.labelled = SideBySide("roc_auc", Measured(49, 0.8, 0.6, 0.2, 0.01))
+    deployed.go()
+    assert deployed.shelf.newest() == "2"
+    slices = {"carrier=AA": Measured(30, 0.8, 0.7, 0.1, 0.05)}
+    deployed.labelled = SideBySide("roc_auc", Measured(50, 0.8, 0.6, 0.2, 0.01), slices)
+    deployed.go()
+    assert deployed.shelf.newest() == "1"
+    last = deployed.journal.last()
+    assert last
+    assert last.reason == ("roc_auc 0.6 against 0.8 of 50 labels: worse by 0.2, limit 0.05")
+    assert last.evidence["labelled"]["slices"]["carrier=AA"]["worse_by"] == 0.1
+
+
+def test_a_version_that_ends_what_loads_it_is_taken_back_before_a_worker_has_it(
+    tmp_path: Path,
+) -> None:
+    deployed = Deployed(tmp_path)
+    deployed.shelf.promote("1")
+    deployed.go()
+    deployed.crash = Crash("it ended by signal 11", 3, "Segmentation fault")
+    deployed.shelf.promote("2")
+    plan = deployed.go()
+    assert (version_of(plan.stable), plan.candidate, plan.problem) == ("1", None, None)
+    assert deployed.shelf.newest() == "1"
+    last = deployed.journal.last()
+    assert last
+    assert (last.action, last.version, last.champion) == ("rollback", 2, 1)
+    assert last.reason == "it ends the process that loads it (it ended by signal 11)"
+    assert last.evidence["crashes"] == 3
+    assert last.evidence["last_words"] == "Segmentation fault"
+
+
+def test_a_candidate_with_which_workers_end_is_taken_back(canary: Deployed) -> None:
+    ended = [Ended(canary.now + at, "by signal 9") for at in (-1.0, 1.0, 2.0, 3.0)]
+    canary.now += 10
+    # one of before doesn't count
+    canary.ended = ended[:3]
+    assert version_of(canary.go().candidate) == "2"
+    canary.ended = ended
+    plan = canary.go()
+    assert (version_of(plan.stable), plan.candidate) == ("1", None)
+    assert canary.shelf.newest() == "1"
+    last = canary.journal.last()
+    assert last
+    assert (last.action, last.reason) == (
+        "rollback",
+        "3 workers ended with it, the last one by signal 9",
+    )
+
+
+def test_workers_that_ended_long_ago_say_nothing_of_a_candidate(canary: Deployed) -> None:
+    canary.ended = [Ended(canary.now + at, "by signal 9") for at in (1.0, 200.0, 400.0)]
+    canary.now += 401
+    assert version_of(canary.go().candidate) == "2"
+
+
+def test_a_first_version_that_ends_workers_is_given_up_for_a_while(tmp_path: Path) -> None:
+    deployed = Deployed(tmp_path)
+    deployed.shelf.promote("1")
+    deployed.controller.tick()
+    deployed.ended = [Ended(deployed.now, "by signal 9")] * 3
+    plan = deployed.go()
+    assert (plan.stable, plan.candidate) == (None, None)
+    assert plan.problem == (
+        "version 1 can't be loaded: 3 workers ended with it, the last one by signal 9"
+    )
+    assert deployed.decisions == []
 
 
 class KilledError(BaseException):

@@ -13,6 +13,7 @@ from liminal_assets.language.deployments import Rollout
 from liminal_assets.serving.counts import PairCounts, VersionCounts
 from liminal_assets.serving.metrics import BUCKETS
 from liminal_assets.serving.rollout import Seen, evidence_of, excess_refusals, judge, pair_since
+from liminal_assets.steps.side_by_side import Measured, SideBySide
 
 
 def rollout(**said: Any) -> Rollout:
@@ -176,3 +177,61 @@ def test_the_evidence_says_what_both_did() -> None:
 def test_a_rollout_that_makes_no_sense_is_refused(said: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Rollout.model_validate(said)
+
+
+LABELS = {
+    "strategy": "shadow",
+    "for": "10s",
+    "min_labels": 50,
+    "rollback_on": {"metric": "roc_auc", "worse_by": 0.02, "slice_worse_by": 0.1},
+}
+
+
+def labelled(rows: int, worse: float | None, error: float = 0.01, **slices: Measured) -> SideBySide:
+    whole = Measured(rows, 0.8, None if worse is None else 0.8 - worse, worse, error)
+    return SideBySide("roc_auc", whole, slices)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "found", "action", "reason"),
+    [
+        (20.0, None, "wait", "0 of 50 labels are there"),
+        (20.0, labelled(49, 0.9), "wait", "49 of 50 labels"),
+        (20.0, labelled(50, None), "wait", "roc_auc isn't defined by 50 labels"),
+        # on the way only what is surely worse, at the end what is worse at all
+        (5.0, labelled(50, 0.04), "wait", "5 s left"),
+        (5.0, labelled(50, 0.06), "roll_back", "worse by 0.06, limit 0.02"),
+        (20.0, labelled(50, 0.04), "roll_back", "roc_auc 0.76 against 0.8 of 50 labels"),
+        (20.0, labelled(50, 0.01), "go_on", ""),
+        (20.0, labelled(50, -0.1), "go_on", ""),
+        (
+            20.0,
+            labelled(90, 0.0, AA=Measured(50, 0.8, 0.6, 0.2, 0.5), UA=Measured(40, 0.8, 0.1, 0.7)),
+            "roll_back",
+            "roc_auc of AA 0.6 against 0.8",
+        ),
+        (20.0, labelled(90, 0.0, UA=Measured(40, 0.8, 0.1, 0.7)), "go_on", ""),
+    ],
+)
+def test_labels_decide_where_a_metric_is_asked_for(
+    seconds: float, found: SideBySide | None, action: str, reason: str
+) -> None:
+    seen = Seen(seconds, pair=PairCounts(100), labelled=found)
+    verdict = judge(Rollout.model_validate(LABELS), seen)
+    assert verdict.action == action
+    assert reason in verdict.reason
+
+
+def test_labels_are_evidence_even_where_they_do_not_decide() -> None:
+    found = labelled(50, 0.5, AA=Measured(1))
+    seen = Seen(1.0, pair=PairCounts(100), labelled=found)
+    assert judge(Rollout.model_validate({"strategy": "shadow"}), seen).action == "go_on"
+    said = evidence_of(seen)["labelled"]
+    assert (said["metric"], said["labels"], said["worse_by"]) == ("roc_auc", 50, 0.5)
+    assert said["slices"]["AA"] == {
+        "labels": 1,
+        "stable": None,
+        "candidate": None,
+        "worse_by": None,
+        "error": None,
+    }

@@ -14,14 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liminal_assets.serving.counts import read_counts
-from liminal_assets.serving.engine import Engine, place_of
+from liminal_assets.serving.drain import Drain
+from liminal_assets.serving.engine import Engine, Sticky, place_of
 from liminal_assets.serving.live import LiveModel, State
 from liminal_assets.serving.metrics import Metrics
 from liminal_assets.serving.model import ServedModel
 from liminal_assets.serving.shadow import Compared, Comparer, agreeing
+from liminal_assets.serving.spool import Spool
 from liminal_assets.steps.scores import Scores
 from liminal_assets.steps.signature import Field, Signature
 from liminal_assets_tests.serving.shelf import until
+from liminal_assets_tests.serving.spooling import Sink
 
 SIGNATURE = Signature((Field("a", "double"), Field("carrier", "string")))
 
@@ -60,7 +63,7 @@ def comparer(metrics: Metrics) -> Iterator[Comparer]:
 
 def engine_of(metrics: Metrics, comparer: Comparer, **said: Any) -> Engine:
     live = LiveModel(State(STABLE, "2", candidate=CANDIDATE, **said))
-    return Engine(live, metrics=metrics, comparer=comparer, sticky="X-Caller")
+    return Engine(live, metrics=metrics, comparer=comparer, sticky=Sticky.of("X-Caller"))
 
 
 COLUMNS = {"a": [4.0, 6.0, 8.0, 6.5], "carrier": ["AA", "AA", "UA", "UA"]}
@@ -151,11 +154,42 @@ def test_a_caller_that_saw_the_candidate_goes_on_to_see_it(caller: bytes, a: int
 def test_callers_are_shared_out_as_the_share_says(metrics: Metrics, comparer: Comparer) -> None:
     engine = engine_of(metrics, comparer, share=25)
     callers = [b"caller %d" % number for number in range(4_000)]
-    seen = Counter(engine.route(caller).version for caller in callers)
+    asked = [[(b"accept", b"*/*"), (b"x-caller", caller)] for caller in callers]
+    seen = Counter(engine.route(headers).version for headers in asked)
     assert 0.22 < seen["2"] / 4_000 < 0.28
-    assert all(engine.route(caller) is engine.route(caller) for caller in callers[:100])
+    assert all(engine.route(headers) is engine.route(headers) for headers in asked[:100])
     drawn = Counter(engine.route().version for _ in range(4_000))
     assert 0.2 < drawn["2"] / 4_000 < 0.3
     # another version has another order of callers
     first, second = ([place_of(caller, v) < 0.25 for caller in callers] for v in ("2", "3"))
     assert sum(map(lambda one, two: one and two, first, second)) < 0.1 * 4_000
+
+
+@pytest.mark.parametrize("answering", ["stable", "candidate"])
+def test_what_the_other_version_said_is_logged_beside_the_answer(
+    metrics: Metrics, tmp_path: Path, answering: str
+) -> None:
+    canary = answering == "candidate"
+    spool = Spool(tmp_path / "spool")
+    comparer = Comparer(metrics, log=spool)
+    live = LiveModel(State(STABLE, "2", candidate=CANDIDATE, shadow=100, share=canary * 100))
+    engine = Engine(live, metrics=metrics, comparer=comparer, log=spool)
+    answer = engine.answer_checked(engine.route(), COLUMNS, 4, 17.0)
+    until(lambda: read_counts(metrics.folder).between("1", "2").disagree == 2)
+    comparer.close()
+    spool.close()
+    served, background = Sink(), Sink()
+    Drain(tmp_path / "spool", served, Sink(), shadow=background).merge()
+    (answered,), (said,) = served.batches.values(), background.batches.values()
+    versions = ("2", "1") if canary else ("1", "2")
+    assert [set(t["model_version"].to_pylist()) for t in (answered, said)] == [
+        {versions[0]},
+        {versions[1]},
+    ]
+    assert said["prediction_id"].to_pylist() == list(answer.ids)
+    assert said["requested_at"] == answered["requested_at"]
+    other = [0, 1, 1, 1] if canary else [0, 0, 1, 0]
+    assert said["prediction"].to_pylist() == other
+    # what was asked is with the answer
+    assert "a" in answered.column_names
+    assert not {"a", "carrier"} & set(said.column_names)
