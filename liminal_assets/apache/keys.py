@@ -31,13 +31,11 @@ __all__ = ["IgnoredKey", "find_ignored_keys", "ignored_keys"]
 
 _TOP = "at the top of the file"
 _OF_SUPERS = "only those in the 'pipeline_defaults' of a super ('type: super') run"
-_METRICS = "'metrics: {namespace: …, backends: [cloudwatch]}' at the top of the file was read"
 
 _HINTS: Mapping[str, Mapping[str, str]] = {
-    _TOP: {"monitoring": _METRICS},
     "pipeline": {
         "metrics": "it was read at the top of the file",
-        "monitoring": _METRICS,
+        "monitoring": "it is read at the top of the file",
         BEFORE: _OF_SUPERS,
         AFTER: _OF_SUPERS,
     },

@@ -89,7 +89,7 @@ def as_project(
     """
     workflow = Workflow.of(resolved, None if place is None or place.is_file() else place)
     # its name may be one that ours can't have
-    spec = ProjectSpec.model_construct(name=workflow.name)
+    spec = ProjectSpec.model_construct(name=workflow.name, monitoring=workflow.monitoring)
     return Project(spec, resolved.file, environment, resolved.configuration, workflow, place)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from liminal_assets.apache.find import Tree, find_apache
 from liminal_assets.apache.inheritance import Inheritance, is_super
 from liminal_assets.apache.keys import ignored_keys
+from liminal_assets.apache.monitoring import monitoring_mistakes
 from liminal_assets.apache.references import check_references, check_unique_pipelines
 from liminal_assets.apache.shapes import duplicate, usable
 from liminal_assets.language.diagnostics import Diagnostic, InvalidProjectError, Location
@@ -107,6 +108,7 @@ def examine_projects(
         findings.extend(check_unique_pipelines(project.configuration for project in projects))
         for project in projects:
             findings.extend(check_references(project.configuration, project.file.parent))
+            findings.extend(monitoring_mistakes(project.configuration))
     return Examination(
         tuple(project for project in projects if tree.asked_for(project.file)),
         _in_order(obstacles),

@@ -28,8 +28,8 @@ ANYTHING = None
 """The words of something that takes every key."""
 
 ROOT = words(
-    """always_run description executors images metrics name owner pipeline_defaults pipelines
-    secrets service_defaults services super task_defaults type variables volumes"""
+    """always_run description executors images metrics monitoring name owner pipeline_defaults
+    pipelines secrets service_defaults services super task_defaults type variables volumes"""
 )
 
 _OPERATOR = words(

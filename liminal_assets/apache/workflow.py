@@ -14,6 +14,7 @@ from liminal_assets.apache.resolve import ResolvedProject
 from liminal_assets.language.datasets import Connection
 from liminal_assets.language.diagnostics import Location
 from liminal_assets.language.loading import home_of
+from liminal_assets.language.monitoring import Monitoring
 from liminal_assets.language.source import LocatedDict, locate
 
 __all__ = ["ExecutorSpec", "Image", "Item", "Pipeline", "Service", "TaskSpec", "Workflow"]
@@ -115,6 +116,15 @@ class Workflow:
             folder: the folder that was searched for it, whose state it shares; default: its own.
         """
         return cls(resolved.file, resolved.configuration, folder)
+
+    @cached_property
+    def monitoring(self) -> Monitoring:
+        """Where metrics go, and which alarms are set on them.
+
+        Raises:
+            ValidationError: the section is wrong, as checks of the file say.
+        """
+        return Monitoring.model_validate(self.configuration.get("monitoring") or {})
 
     @property
     def name(self) -> str:

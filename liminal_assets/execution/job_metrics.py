@@ -7,7 +7,7 @@ from typing import Any
 
 from liminal_assets.apache.workflow import TaskSpec, Workflow
 from liminal_assets.execution.task import TaskRun
-from liminal_assets.integrations.cloudwatch import BACKENDS, Metric, metrics_backend
+from liminal_assets.integrations.metrics import BACKENDS, Metric, metrics_backend
 from liminal_assets.language.diagnostics import Diagnostic, Location, did_you_mean
 from liminal_assets.language.source import locate
 

@@ -16,6 +16,7 @@ from liminal_assets.execution.steps import steps_executor
 from liminal_assets.factories.datasets import dataset_asset
 from liminal_assets.factories.deployments import deployment_assets
 from liminal_assets.factories.features import feature_asset
+from liminal_assets.factories.metrics import metrics_sensor
 from liminal_assets.factories.models import model_assets
 from liminal_assets.factories.monitors import monitor_asset
 from liminal_assets.factories.pipeline_schedules import once_sensor, pipeline_schedule
@@ -94,5 +95,7 @@ def _sensors(project: Project, jobs: _Jobs) -> Iterator[dg.SensorDefinition]:
             yield retraining_sensor(monitor, project=project)
     for alert in project.spec.alerts:
         yield alert_sensor(alert, project=project)
+    if metrics := metrics_sensor(project):
+        yield metrics
     if automation := automation_sensor(project):
         yield automation

@@ -28,6 +28,7 @@ __all__ = [
     "Event",
     "Source",
     "breaches",
+    "concerns",
     "failed_checks",
     "failed_runs",
     "failed_ticks",
@@ -78,7 +79,7 @@ def failed_runs(
     entries, last = _entries(instance, dg.DagsterEventType.RUN_FAILURE, after)
     for _, entry in entries:
         run = instance.get_run_by_id(entry.run_id)
-        if run is None or not _concerns(instance, run, project):
+        if run is None or not concerns(instance, run, project):
             continue
         steps = list(_failed_steps(instance, entry.run_id, project))
         said = [finding for _, finding in steps] or [_first_line(entry.message or "the run failed")]
@@ -300,7 +301,7 @@ def _entries(
             return found, last
 
 
-def _concerns(instance: dg.DagsterInstance, run: dg.DagsterRun, project: Project) -> bool:
+def concerns(instance: dg.DagsterInstance, run: dg.DagsterRun, project: Project) -> bool:
     """Whether a run makes or checks assets of a project."""
     keys: Iterable[dg.AssetKey] = run.asset_selection or ()
     if not keys and not run.asset_check_selection:

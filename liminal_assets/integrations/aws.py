@@ -34,6 +34,7 @@ def aws_client(
     *,
     connection: str | None = None,
     region: str | None = None,
+    keys: tuple[str, str] | None = None,
     location: Location | None = None,
 ) -> Any:
     """A boto3 client of a service.
@@ -43,6 +44,7 @@ def aws_client(
         connection: a profile of ``~/.aws``, by the name that an ``aws_conn_id`` has. Without one,
             and for ``aws_default`` where no profile is called so, boto3 finds the credentials:
             environment variables, the default profile, the role of the machine.
+        keys: an access key and its secret, in place of what boto3 finds.
         region: default: boto3's (``AWS_DEFAULT_REGION``, or that of the profile).
         location: what an error points to.
 
@@ -67,7 +69,10 @@ def aws_client(
                 hint=did_you_mean(str(connection), profiles)
                 or f"write [profile {connection}] into ~/.aws/config",
             )
-        return session.client(service, region_name=region)
+        key, secret = keys or (None, None)
+        return session.client(
+            service, region_name=region, aws_access_key_id=key, aws_secret_access_key=secret
+        )
 
 
 @contextmanager

@@ -1,52 +1,27 @@
-"""Metrics of jobs and monitors, and where they are sent: to CloudWatch."""
+"""Amazon CloudWatch: metrics, and alarms on the results of jobs."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from collections.abc import Sequence
+from typing import Any
 
-from liminal_assets.errors import StepError
 from liminal_assets.integrations.aws import aws_client, aws_errors
-from liminal_assets.language.diagnostics import Location, did_you_mean
+from liminal_assets.integrations.metrics import Metric, MetricsBackend
+from liminal_assets.language.diagnostics import Location
 
-__all__ = ["BACKENDS", "CloudWatch", "Metric", "MetricsBackend", "metrics_backend"]
+__all__ = ["CloudWatch"]
 
 _AT_ONCE = 1000
 """Metrics that one call of CloudWatch takes."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One number at one moment."""
-
-    namespace: str
-    name: str
-    value: float
-    tags: Mapping[str, str] = field(default_factory=dict)
-    unit: str = "None"
-    """One of CloudWatch's units: ``Seconds``, ``Count``, ``None``."""
-    at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
-
-
-class MetricsBackend(ABC):
-    """Where metrics are sent."""
-
-    @abstractmethod
-    def report(self, metrics: Sequence[Metric]) -> None:
-        """Sends metrics.
-
-        Raises:
-            StepError: they couldn't be sent.
-        """
+_PERIOD = 60
+"""Seconds that an alarm looks at."""
 
 
 class CloudWatch(MetricsBackend):
     """Amazon CloudWatch: tags are a metric's dimensions.
 
     Args:
-        connection, region: as of :func:`aws_client`.
+        connection, region, keys: as of :func:`aws_client`.
         location: what an error points to.
     """
 
@@ -56,10 +31,11 @@ class CloudWatch(MetricsBackend):
         *,
         connection: str | None = None,
         region: str | None = None,
+        keys: Any = None,
     ) -> None:
         self._location = location
         self._client = aws_client(
-            "cloudwatch", connection=connection, region=region, location=location
+            "cloudwatch", connection=connection, region=region, keys=keys, location=location
         )
 
     def report(self, metrics: Sequence[Metric]) -> None:
@@ -72,28 +48,46 @@ class CloudWatch(MetricsBackend):
                 with aws_errors(f"send metrics to {namespace!r} of CloudWatch", self._location):
                     self._client.put_metric_data(Namespace=namespace, MetricData=data)
 
+    def set_alarm(
+        self, name: str, metric: Metric, *, alarm_actions: Sequence[str], ok_actions: Sequence[str]
+    ) -> None:
+        """Sets, or replaces, an alarm that goes off when a result is below 1 (a job failed), and
+        is over with the next that isn't.
+
+        Args:
+            metric: which one it watches; its value doesn't matter.
+
+        Raises:
+            StepError: it couldn't be set.
+        """
+        with aws_errors(f"set the alarm {name!r} of CloudWatch", self._location):
+            self._client.put_metric_alarm(
+                AlarmName=name,
+                AlarmDescription=f"{metric.name} of {', '.join(metric.tags.values())}",
+                Namespace=metric.namespace,
+                MetricName=metric.name,
+                Dimensions=_dimensions(metric),
+                Statistic="Minimum",
+                Period=_PERIOD,
+                EvaluationPeriods=1,
+                Threshold=1.0,
+                ComparisonOperator="LessThanThreshold",
+                # between two runs it stays as it is
+                TreatMissingData="ignore",
+                AlarmActions=list(alarm_actions),
+                OKActions=list(ok_actions),
+            )
+
+
+def _dimensions(metric: Metric) -> list[dict[str, str]]:
+    return [{"Name": name, "Value": value} for name, value in metric.tags.items()]
+
 
 def _datum(metric: Metric) -> dict[str, object]:
     return {
         "MetricName": metric.name,
-        "Dimensions": [{"Name": name, "Value": value} for name, value in metric.tags.items()],
+        "Dimensions": _dimensions(metric),
         "Timestamp": metric.at,
         "Value": metric.value,
         "Unit": metric.unit,
     }
-
-
-BACKENDS: Mapping[str, Callable[[Location | None], MetricsBackend]] = {"cloudwatch": CloudWatch}
-"""The backends by the names that ``metrics.backends`` takes."""
-
-
-def metrics_backend(name: str, location: Location | None = None) -> MetricsBackend:
-    """The backend of a name.
-
-    Raises:
-        StepError: there is none, or it can't be reached.
-    """
-    if name not in BACKENDS:
-        message, hint = f"no metrics backend is called {name!r}", did_you_mean(name, BACKENDS)
-        raise StepError(message, location=location, hint=hint)
-    return BACKENDS[name](location)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -355,9 +356,12 @@ def _final_sections(workflow: Workflow) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, field_info in ProjectSpec.model_fields.items():
         key = field_info.alias or name
-        if key in APACHE_SECTIONS and final.get(key) is not None:
+        if key in APACHE_SECTIONS - {"monitoring"} and final.get(key) is not None:
             value = final[key]
             found[name] = tuple(value) if isinstance(value, list) else value
+    # a section with mistakes, which are told, sends nothing
+    with suppress(ValidationError):
+        found["monitoring"] = workflow.monitoring
     return found
 
 

@@ -13,6 +13,7 @@ from liminal_assets.language.datasets import Connection, Dataset
 from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.features import Feature
 from liminal_assets.language.models import Model
+from liminal_assets.language.monitoring import Monitoring
 from liminal_assets.language.monitors import Monitor, Schedule
 from liminal_assets.language.storage import StorageSpec
 
@@ -77,7 +78,9 @@ class ProjectSpec(Spec):
     service_defaults: Section = {}
     """Keys that services get."""
     metrics: Section = {}
-    """Where the start and the end of jobs are reported."""
+    """Where the tasks `job_start` and `job_end` report."""
+    monitoring: Monitoring = Monitoring()
+    """Where metrics of all runs, assets and sensors are sent, and alarms on them."""
     always_run: bool | None = None
     """Whether the end of a job is reported after a failure too."""
     super_: Annotated[str | None, Field(alias="super")] = None

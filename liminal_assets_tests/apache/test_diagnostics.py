@@ -95,10 +95,13 @@ def test_what_is_wrong_with_a_task_is_told_at_its_place(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        pytest.param("monitoring: {metrics_backends: []}",
-                     "2:1: warning: ignored-key: 'monitoring' at the top of the file was never read"
-                     " | 'metrics: {namespace: …, backends: [cloudwatch]}' at the top of the file"
-                     " was read", id="monitoring"),
+        pytest.param("monitoring: {metrics_backends: [{metrics_backend: m, type: aws_cloudwach}]}",
+                     "2:60: error: invalid-value: type: must be 'aws_cloudwatch' or 'prometheus',"
+                     " not 'aws_cloudwach' | did you mean 'aws_cloudwatch'?", id="type of a metrics backend"),
+        pytest.param("monitoring: {alerts_backends: [{alerts_backend: a, type: aws_cloudwatch,"
+                     " metrics_backend: m}]}",
+                     "2:91: error: unknown-metrics-backend: no metrics backend is called 'm'",
+                     id="alarms on nothing"),
         pytest.param("type: sub\npipelnes: []",
                      "3:1: warning: ignored-key: 'pipelnes' at the top of the file was never read"
                      " | did you mean 'pipelines'?", id="misspelt section"),

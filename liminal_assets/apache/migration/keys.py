@@ -9,12 +9,12 @@ import yaml
 
 from liminal_assets.apache.keys import IgnoredKey, find_ignored_keys
 from liminal_assets.apache.migration.changes import Change, View, neighbour
-from liminal_assets.apache.migration.outline import Edit, Entry, entries, written
+from liminal_assets.apache.migration.outline import Edit, Entry, entries
 from liminal_assets.language.source import LocatedDict, LocatedList
 
 __all__ = ["unread_keys"]
 
-_OF_THE_FILE = frozenset({"always_run", "metrics"})
+_OF_THE_FILE = frozenset({"always_run", "metrics", "monitoring"})
 
 
 def unread_keys(view: View) -> Iterator[Change]:
@@ -33,8 +33,6 @@ def _change(view: View, found: IgnoredKey, entry: Entry) -> Change | None:
         return _environment(view, entry)
     if found.kind == "pipeline" and found.key in _OF_THE_FILE:
         return _to_the_file(view, found, entry)
-    if found.key == "monitoring" and found.holder is view.document:
-        return _monitoring(view, entry)
     return _misspelt(view, found, entry)
 
 
@@ -108,28 +106,6 @@ def _to_the_file(view: View, found: IgnoredKey, entry: Entry) -> Change | None:
     else:
         added = outline.add_before(section, key, source)
     return _changed(entry, reason, added, outline.remove(entry))
-
-
-def _monitoring(view: View, entry: Entry) -> Change | None:
-    """``monitoring`` becomes ``metrics``; what has no counterpart there stays as a comment."""
-    outline, monitoring = view.outline, view.document["monitoring"]
-    backends = _items(monitoring, "metrics_backends")
-    clouds = [item for item in backends if item.get("type") == "aws_cloudwatch"]
-    spaces = {str(item["namespace"]) for item in clouds if item.get("namespace")}
-    if len(spaces) > 1 or len(clouds) < len(backends) or (backends and not spaces):
-        return None
-    why = "never had an effect, and has no counterpart: alerts are CloudWatch's to send"
-    if not spaces or "metrics" in view.document:
-        reason = "'monitoring' was never read"
-        return _changed(entry, reason, outline.take_out(entry, why))
-    metrics = {"namespace": spaces.pop(), "backends": ["cloudwatch"]}
-    edit = outline.take_out(entry, "was 'monitoring'; the region comes from AWS_DEFAULT_REGION")
-    line = f"metrics: {written(metrics)}"
-    if entry.mapping.flow_style:
-        edit = Edit(entry.start, outline.end_of(entry), line)
-    else:
-        edit = Edit(edit.start, edit.end, f"{line}{outline.newline}{edit.text}")
-    return _changed(entry, "metrics of 'monitoring' are those of 'metrics'", edit)
 
 
 def _changed(entry: Entry, reason: str, *edits: Edit) -> Change:

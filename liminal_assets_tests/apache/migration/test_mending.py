@@ -81,15 +81,11 @@ def test_a_task_is_put_right(write: Write, before: str, after: str | None) -> No
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        pytest.param("monitoring:\n  metrics_backends:\n"
-                     "    - {type: aws_cloudwatch, namespace: N}\n",
-                     "metrics: {namespace: N, backends: [cloudwatch]}\n"
-                     "# was 'monitoring'; the region comes from AWS_DEFAULT_REGION\n"
-                     "# monitoring:\n#   metrics_backends:\n"
-                     "#     - {type: aws_cloudwatch, namespace: N}\n", id="monitoring"),
-        pytest.param("monitoring: {alerts_backends: [a]}\n",
-                     "# never had an effect, and has no counterpart: alerts are CloudWatch's to"
-                     " send\n# monitoring: {alerts_backends: [a]}\n", id="alerts"),
+        pytest.param("pipelines:\n  - pipeline: p\n    monitoring: {metrics_backends: []}\n"
+                     "    tasks: []\n",
+                     "monitoring: {metrics_backends: []}\n"
+                     "pipelines:\n  - pipeline: p\n    tasks: []\n",
+                     id="monitoring of a pipeline"),
         pytest.param("pipelines:\n  - pipeline: p\n    metrics:\n      namespace: N\n"
                      "    tasks: []\n",
                      "metrics:\n  namespace: N\npipelines:\n  - pipeline: p\n    tasks: []\n",
@@ -153,7 +149,6 @@ def test_a_file_is_put_right(write: Write, before: str, after: str | None) -> No
 def test_each_change_has_a_reason_at_its_line_in_the_file_as_it_was(write: Write) -> None:
     folder = write("""\
         name: mine
-        monitoring: {metrics_backends: []}
         pipelines:
           - pipeline: p
             shedule: 0 * 1 * *
@@ -163,9 +158,8 @@ def test_each_change_has_a_reason_at_its_line_in_the_file_as_it_was(write: Write
                 env: {A: b}
     """)
     assert [(reason.location.line, reason.text) for reason in _mend(folder).reasons] == [
-        (2, "'monitoring' was never read"),
-        (5, "'shedule' is 'schedule'"),
-        (9, "environment variables are 'env_vars'"),
+        (4, "'shedule' is 'schedule'"),
+        (8, "environment variables are 'env_vars'"),
     ]
 
 
@@ -297,6 +291,6 @@ def _without_environments(value: Any) -> Any:
         return {
             key: _without_environments(item)
             for key, item in value.items()
-            if key not in ("env", "env_vars", "monitoring")
+            if key not in ("env", "env_vars")
         }
     return [_without_environments(item) for item in value] if isinstance(value, list) else value
