@@ -45,8 +45,9 @@ def reference() -> str:
         name = schema["properties"][section]["items"]["$ref"].rpartition("/")[2]
         lines.append(f"## `{section}`\n")
         lines += _definition(name, definitions, done, level=2)
-    lines.append("## Storage\n")
-    lines += _definition("StorageSpec", definitions, done, level=2)
+    for title, name in (("Storage", "StorageSpec"), ("Monitoring", "Monitoring")):
+        lines.append(f"## {title}\n")
+        lines += _definition(name, definitions, done, level=2)
     return "\n".join(lines).rstrip() + "\n"
 
 

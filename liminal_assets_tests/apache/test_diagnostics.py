@@ -97,7 +97,8 @@ def test_what_is_wrong_with_a_task_is_told_at_its_place(
     [
         pytest.param("monitoring: {metrics_backends: [{metrics_backend: m, type: aws_cloudwach}]}",
                      "2:60: error: invalid-value: type: must be 'aws_cloudwatch' or 'prometheus',"
-                     " not 'aws_cloudwach' | did you mean 'aws_cloudwatch'?", id="type of a metrics backend"),
+                     " not 'aws_cloudwach' | did you mean 'aws_cloudwatch'?",
+                     id="type of a metrics backend"),
         pytest.param("monitoring: {alerts_backends: [{alerts_backend: a, type: aws_cloudwatch,"
                      " metrics_backend: m}]}",
                      "2:91: error: unknown-metrics-backend: no metrics backend is called 'm'",
