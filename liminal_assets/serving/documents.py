@@ -13,21 +13,10 @@ from typing import Any
 import msgspec
 
 from liminal_assets.serving.model import ServedModel
-from liminal_assets.steps.signature import Field, FieldType
+from liminal_assets.serving.openapi import Described, openapi
+from liminal_assets.steps.signature import Field
 
-__all__ = ["Documents", "openapi"]
-
-_TYPES: Mapping[FieldType, Mapping[str, Any]] = {
-    "boolean": {"type": "boolean"},
-    "integer": {"type": "integer", "format": "int32"},
-    "long": {"type": "integer", "format": "int64"},
-    "float": {"type": "number", "format": "float"},
-    "double": {"type": "number", "format": "double"},
-    "string": {"type": "string"},
-    "datetime": {"type": "string", "format": "date-time"},
-    "binary": {"type": "string", "contentEncoding": "base64"},
-    "any": {"type": ["string", "number", "boolean"]},
-}
+__all__ = ["Documents"]
 
 
 @dataclass(frozen=True)
@@ -39,170 +28,15 @@ class Documents:
     page: bytes
 
     @classmethod
-    def of(cls, title: str, model: ServedModel | None, max_rows: int) -> Documents:
-        """The documents of ``model``; without one, of the server alone."""
-        document = openapi(title, model, max_rows)
-        return cls(model, msgspec.json.encode(document), _page(document, model).encode())
+    def of(cls, described: Described) -> Documents:
+        """The documents of a server as it is now."""
+        document = openapi(described)
+        page = _page(document, described)
+        return cls(described.model, msgspec.json.encode(document), page.encode())
 
 
-def openapi(title: str, model: ServedModel | None, max_rows: int) -> dict[str, Any]:
-    """The OpenAPI 3.1 document."""
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": title,
-            "version": model.version if model else "0",
-            "description": f"Predictions of {model.name}." if model else "No model yet.",
-        },
-        "paths": {
-            "/predict": {"post": _predict(model, max_rows)},
-            "/healthz": {"get": _get("The process is alive.")},
-            "/readyz": {"get": _get("A model is loaded.", {"503": "No model yet, or stopping."})},
-            "/info": {"get": _get("Which version answers, from which MLflow run, since when.")},
-        },
-        "components": {"schemas": _schemas(model)},
-    }
-
-
-def _get(summary: str, others: Mapping[str, str] | None = None) -> dict[str, Any]:
-    content = {"application/json": {"schema": {"type": "object"}}}
-    responses = {"200": {"description": summary, "content": content}}
-    for status, text in (others or {}).items():
-        responses[status] = {"description": text, "content": content}
-    return {"summary": summary, "responses": responses}
-
-
-def _predict(model: ServedModel | None, max_rows: int) -> dict[str, Any]:
-    forms: dict[str, Any] = {}
-    if model:
-        row = model.signature.as_json(model.example)
-        forms = {
-            "records": {"value": {"records": [row]}},
-            "columns": {"value": {"columns": {name: [value] for name, value in row.items()}}},
-            "split": {"value": {"columns": list(row), "data": [list(row.values())]}},
-        }
-    errors = {
-        "400": "The body is no JSON, or holds no rows.",
-        "413": f"The body is too large, or has more than {max_rows} rows.",
-        "422": "Values are unknown, missing, of the wrong type or not finite: one message each.",
-        "503": "No model yet.",
-    }
-    content = {"application/json": {"schema": _ref("Error")}}
-    return {
-        "summary": "One prediction per row.",
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": _ref("Request"), "examples": forms}},
-        },
-        "responses": {
-            "200": {
-                "description": "Predictions in the order of the rows.",
-                "headers": {"x-model-version": {"schema": {"type": "string"}}},
-                "content": {"application/json": {"schema": _ref("Answer")}},
-            },
-            **{code: {"description": text, "content": content} for code, text in errors.items()},
-        },
-    }
-
-
-def _ref(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _schemas(model: ServedModel | None) -> dict[str, Any]:
-    fields = dict(model.signature.known) if model else {}
-    scalar = {"type": ["string", "number", "boolean", "null"]}
-    records = {"type": "array", "items": _ref("Row"), "minItems": 1}
-    columns = {name: {"type": "array", "items": _type(said)} for name, said in fields.items()}
-    required = [name for name, said in fields.items() if said.required]
-    return {
-        "Row": {
-            "type": "object",
-            "properties": {name: _type(said) for name, said in fields.items()},
-            "required": required,
-            "additionalProperties": False,
-        },
-        "Request": {
-            "anyOf": [
-                _object({"records": records}),
-                _object({"columns": {**_object(columns), "required": required}}),
-                {
-                    **_object(
-                        {
-                            "columns": {"type": "array", "items": {"type": "string"}},
-                            "data": {"type": "array", "items": {"type": "array", "items": scalar}},
-                            "index": {"type": "array"},
-                        }
-                    ),
-                    "required": ["columns", "data"],
-                },
-                records,
-                _ref("Row"),
-            ]
-        },
-        "Prediction": {
-            "type": "object",
-            "properties": {
-                "prediction": {"description": "The label, or the value of a regression."},
-                "prediction_id": {"type": "string"},
-            },
-            "required": ["prediction", "prediction_id"],
-            "additionalProperties": {"type": "number", "description": "A probability."},
-        },
-        "Answer": _object(
-            {
-                "model": {"type": "string"},
-                "model_version": {"type": "string"},
-                "prediction_id": {"type": "string"},
-                "predictions": {"type": "array", "items": _ref("Prediction")},
-            }
-        ),
-        "Error": _object(
-            {
-                "error": {
-                    "type": "object",
-                    "properties": {
-                        "code": {"type": "string"},
-                        "message": {"type": "string"},
-                        "problems": {"type": "array", "items": _ref("Problem")},
-                        "problem_count": {"type": "integer"},
-                    },
-                    "required": ["code", "message"],
-                },
-                "model_version": {"type": ["string", "null"]},
-            }
-        ),
-        "Problem": {
-            "type": "object",
-            "properties": {
-                "row": {"type": "integer"},
-                "field": {"type": "string"},
-                "message": {"type": "string"},
-                "hint": {"type": "string"},
-            },
-            "required": ["row", "field", "message"],
-        },
-    }
-
-
-def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": dict(properties),
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-def _type(said: Field) -> dict[str, Any]:
-    schema = dict(_TYPES[said.type])
-    if not said.required:
-        kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-        schema["type"] = [*kinds, "null"]
-    return schema
-
-
-def _page(document: Mapping[str, Any], model: ServedModel | None) -> str:
+def _page(document: Mapping[str, Any], described: Described) -> str:
+    model = described.model
     info = document["info"]
     paths = "".join(
         f"<tr><td><code>{method.upper()} {html.escape(path)}</code></td>"
@@ -212,15 +46,15 @@ def _page(document: Mapping[str, Any], model: ServedModel | None) -> str:
     )
     known = model.signature.known.values() if model else ()
     fields = "".join(_field_row(said, model) for said in known if model)
-    row = model.signature.as_json(model.example) if model else {}
-    example = msgspec.json.format(msgspec.json.encode({"records": [row]}), indent=2).decode()
+    example = msgspec.json.encode({"records": [described.row]})
     return _TEMPLATE.format(
         title=html.escape(info["title"]),
         description=html.escape(info["description"]),
         version=html.escape(info["version"]),
         paths=paths,
         fields=fields,
-        example=html.escape(example),
+        example=html.escape(msgspec.json.format(example, indent=2).decode()),
+        key=_KEY if described.auth else "",
         statuses="".join(
             f"<tr><td>{status}</td><td>{html.escape(said['description'])}</td></tr>"
             for status, said in document["paths"]["/predict"]["post"]["responses"].items()
@@ -235,6 +69,9 @@ def _field_row(said: Field, model: ServedModel) -> str:
     cells = (f"<code>{name}</code>", said.type, needed, use)
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
+
+_KEY = """<p><label>Key or token <input id="key" type="password" autocomplete="off"></label></p>
+"""
 
 _TEMPLATE = """<!doctype html>
 <html lang="en">
@@ -266,15 +103,18 @@ button {{ font: inherit; padding: .3rem 1rem }}
 <h2>Try it</h2>
 <form id="form">
 <textarea id="body" aria-label="Request body" spellcheck="false">{example}</textarea>
-<p><button>POST /predict</button> <span id="status" role="status"></span></p>
+{key}<p><button>POST /predict</button> <span id="status" role="status"></span></p>
 </form>
 <pre id="answer"></pre>
 <script>
 document.getElementById("form").addEventListener("submit", async (event) => {{
   event.preventDefault();
+  const headers = {{"content-type": "application/json"}};
+  const key = document.getElementById("key");
+  if (key && key.value) headers.authorization = "Bearer " + key.value;
   const response = await fetch("predict", {{
     method: "POST",
-    headers: {{"content-type": "application/json"}},
+    headers,
     body: document.getElementById("body").value,
   }});
   document.getElementById("status").textContent = response.status + " " + response.statusText;

@@ -51,7 +51,8 @@ class Guard:
         self._most_held = int(limits.bodies_mb * 1024 * 1024)
         self._sweeper: asyncio.Task[None] | None = None
         public = authenticator.config.public if authenticator else ()
-        self._open = {*_HEALTH, *(path for name in public for path in _PAGES[name])}
+        self.public = frozenset([*_HEALTH, *(path for name in public for path in _PAGES[name])])
+        """The paths that need neither key nor rate."""
 
     @classmethod
     def of(cls, config: WorkerConfig) -> Guard:
@@ -86,11 +87,11 @@ class Guard:
         Raises:
             RequestError: 401 or 403; 429 for who asks too often.
         """
-        if self.authenticator is None or scope["path"] in self._open:
+        if self.authenticator is None or scope["path"] in self.public:
             caller = ANONYMOUS
         else:
             caller = self.authenticator.check(scope["headers"])
-        if self._rates is not None and scope["path"] not in self._open:
+        if self._rates is not None and scope["path"] not in self.public:
             self._rates.admit(caller.name or _address(scope))
         return caller
 

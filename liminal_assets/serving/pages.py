@@ -99,8 +99,9 @@ class Pages:
         """The documents of the version that answers now."""
         # a server that nobody asks for them needs none of it
         from liminal_assets.serving.documents import Documents
+        from liminal_assets.serving.openapi import Described
 
         model = self._app.live.state.model
         if self._documents is None or self._documents.model is not model:
-            self._documents = Documents.of(self._app.title, model, self._app.engine.max_rows)
+            self._documents = Documents.of(Described.of(self._app))
         return self._documents

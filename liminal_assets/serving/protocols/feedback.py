@@ -40,7 +40,9 @@ class FeedbackProtocol:
         self._engine = engine
         self._log = log
         self._entity = () if _unusable(log) else tuple(log.settings.entity)
-        self.routes = (Scoring("/feedback", Response.refusal, self._take, counted=False),)
+        self.routes = (
+            Scoring("/feedback", Response.refusal, self._take, counted=False, fields=self.fields),
+        )
 
     def fields(self, model: ServedModel) -> Signature:
         """What a label says."""

@@ -10,6 +10,7 @@ from functools import cached_property
 from liminal_assets.serving.errors import RequestError
 from liminal_assets.serving.messages import Message, Response
 from liminal_assets.serving.model import ServedModel
+from liminal_assets.steps.signature import Signature
 
 __all__ = ["Called", "Page", "Refusal", "Request", "Route", "Router", "Scoring"]
 
@@ -88,6 +89,7 @@ class Scoring(Route):
     Attributes:
         counted: whether it is for a version, which a rollout may choose and is judged by. Others
             are told the one that answers usually.
+        fields: what a row of the request says, where that isn't what the model takes.
         choose: the version that a request names; without it, or if it names none, the request goes
             where traffic goes.
     """
@@ -96,6 +98,7 @@ class Scoring(Route):
     methods: tuple[str, ...] = field(default=("POST",))
     counted: bool = True
     choose: Callable[[Request], ServedModel | None] | None = None
+    fields: Callable[[ServedModel], Signature] | None = None
 
 
 @dataclass(frozen=True)

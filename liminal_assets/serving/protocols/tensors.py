@@ -20,7 +20,16 @@ from liminal_assets.serving.protocols.records import Rows, check_count
 from liminal_assets.steps.scores import Scores
 from liminal_assets.steps.signature import NUMBERS, Field, FieldType, Signature
 
-__all__ = ["Tensor", "from_raw", "inputs_of", "outputs_of", "rows_of", "tensors_of", "to_raw"]
+__all__ = [
+    "TENSOR_TYPES",
+    "Tensor",
+    "from_raw",
+    "inputs_of",
+    "outputs_of",
+    "rows_of",
+    "tensors_of",
+    "to_raw",
+]
 
 _DTYPES: Mapping[str, str] = {
     "BOOL": "?",
@@ -31,6 +40,9 @@ _DTYPES: Mapping[str, str] = {
     "FP64": "<f8",
 }
 """NumPy's types of the protocol's; BYTES has none."""
+
+TENSOR_TYPES = (*_DTYPES, "BYTES")
+"""The protocol's types."""
 
 _DATATYPES: Mapping[FieldType, str] = {
     "boolean": "BOOL",
