@@ -55,6 +55,12 @@ class Materializations:
                 asset_key=key, metadata=metadata, data_version=version
             )
 
+    def again(
+        self, key: dg.AssetKey, partition: str | None, metadata: Mapping[str, Any], version: str
+    ) -> dg.AssetMaterialization:
+        """An event of something that a run makes again besides what it is for."""
+        return self._event(key, partition, metadata, dg.DataVersion(version))
+
     def _event(
         self,
         key: dg.AssetKey,

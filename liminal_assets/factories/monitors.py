@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -29,6 +30,9 @@ from liminal_assets.language.queries import is_sql_file
 from liminal_assets.steps.judgement import Judgement, check_names
 from liminal_assets.steps.observation import Observation
 from liminal_assets.steps.report import Markdown, Outcome, Records, Svg
+
+if TYPE_CHECKING:
+    from liminal_assets.steps.windows import WatchedRows
 
 __all__ = ["JUDGEMENT", "Rows", "monitor_asset"]
 
@@ -115,6 +119,15 @@ class _OwnRows:
         return given_rows(partition, *(None if rows is None else rows(partition) for rows in given))
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """A window as Dagster is told of it."""
+
+    judgement: Judgement
+    metadata: Mapping[str, Any]
+    data_version: str
+
+
 class _Watcher:
     """The op of one monitor."""
 
@@ -128,14 +141,22 @@ class _Watcher:
         made = Materializations(context, several=len(keys) > 1)
         outcomes: dict[str, dict[str | None, Outcome]] = {}
         breaches: list[Judgement] = []
+        for late in self._late(context, keys):
+            breaches += [late.judgement] if late.judgement.breach else []
+            for outcome in late.judgement.outcomes:
+                outcomes.setdefault(outcome.name, {})[late.judgement.window.key] = outcome
+            yield made.again(
+                self.key, late.judgement.window.partition, late.metadata, late.data_version
+            )
         for partition in keys:
-            judgement, metadata, version = self._judge(partition)
+            judged = self._judge(partition)
+            judgement = judged.judgement
             context.log.info(_sentence(judgement))
             for outcome in judgement.outcomes:
-                outcomes.setdefault(outcome.name, {})[partition] = outcome
+                outcomes.setdefault(outcome.name, {})[judgement.window.key or None] = outcome
             if judgement.breach:
                 breaches.append(judgement)
-            yield from made.add(self.key, partition, metadata, version)
+            yield from made.add(self.key, partition, judged.metadata, judged.data_version)
         yield from made.results(list(self._checks(context, outcomes)))
         if breaches and self.block.on_breach.fail:
             raise StepError(
@@ -144,18 +165,36 @@ class _Watcher:
                 hint="the report of the window is in the asset's metadata",
             )
 
-    def _judge(self, partition: str | None) -> tuple[Judgement, dict[str, Any], str]:
+    def _judge(self, partition: str | None) -> _Judged:
+        from liminal_assets.steps.windows import watched_rows
+
+        if self.own:
+            return self._judged(self.own.watched(partition))
+        return self._judged(watched_rows(self.project, self.block, partition=partition))
+
+    def _late(
+        self, context: dg.AssetExecutionContext, keys: Sequence[str | None]
+    ) -> Iterator[_Judged]:
+        """Earlier windows whose labels have changed, judged again."""
+        from liminal_assets.steps.late import late_windows, rows_again
+
+        for late in () if self.own else late_windows(self.project, self.block, keys):
+            before, count = late.past.labelled, late.labels.count
+            said = f"judged again with {count:,} labels; with {before:,} before"
+            try:
+                judged = self._judged(rows_again(self.project, self.block, late.past), said)
+            except StepError as error:
+                context.log.warning(f"{late.past.key} can't be judged again: {error}")
+                continue
+            context.log.info(f"{_sentence(judged.judgement)} ({said})")
+            yield judged
+
+    def _judged(self, rows: WatchedRows, again: str | None = None) -> _Judged:
         from liminal_assets.steps.history import history, record_window
         from liminal_assets.steps.monitor import watch
         from liminal_assets.steps.monitor_report import html_report, write_report
-        from liminal_assets.steps.windows import watched_rows
 
         project, block = self.project, self.block
-        rows = (
-            self.own.watched(partition)
-            if self.own
-            else watched_rows(project, block, partition=partition)
-        )
         done = watch(project, block, rows)
         seen, judgement = done.observation, done.judgement
         record_window(project, block, seen, judgement)
@@ -165,8 +204,9 @@ class _Watcher:
         )
         if judgement.breach:
             _decide(project, judgement, report)
-        metadata = metadata_of(_described(block, seen, judgement, past, report))
-        return judgement, metadata, _version(seen, judgement)
+        described = _described(block, seen, judgement, past, report)
+        metadata = metadata_of({"judged_again": again, **described})
+        return _Judged(judgement, metadata, _version(seen, judgement))
 
     def _checks(
         self,
@@ -176,8 +216,8 @@ class _Watcher:
         selected = {key.name for key in context.selected_asset_check_keys}
         for name, each in outcomes.items():
             if name in selected:
-                partition, outcome = merged(each)
-                yield check_result(self.project, self.block.name, outcome, partition)
+                window, outcome = merged(each)
+                yield check_result(self.project, self.block.name, outcome, window)
 
 
 def _sentence(judgement: Judgement) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
@@ -14,7 +15,7 @@ from liminal_assets.steps.quality import quality_findings
 from liminal_assets.storage.forms import engine_errors
 from liminal_assets.storage.tables import TableStore
 
-__all__ = ["history", "history_name", "record_window"]
+__all__ = ["PastWindow", "history", "history_name", "past_windows", "record_window"]
 
 _SCHEMA = {
     "window": "VARCHAR",
@@ -29,7 +30,62 @@ _SCHEMA = {
     "breach": "BOOLEAN",
     "judged": "BOOLEAN",
     "judged_at": "TIMESTAMPTZ",
+    "first_judged_at": "TIMESTAMPTZ",
+    "revision": "BIGINT",
+    "labelled": "BIGINT",
+    "labels": "VARCHAR",
 }
+
+
+@dataclass(frozen=True)
+class PastWindow:
+    """A window as it was judged last.
+
+    Attributes:
+        key: its name.
+        until: where it ends.
+        labelled: the rows that had a label.
+        labels: the digest of these.
+        revision: 1, and one more each time that it was judged with other labels.
+        first_judged_at: when it was judged first.
+    """
+
+    key: str
+    until: datetime | None
+    model_version: str | None
+    labelled: int
+    labels: str
+    revision: int
+    first_judged_at: datetime
+
+
+def past_windows(
+    project: Project, monitor: Monitor | str, key: str | None = None
+) -> list[PastWindow]:
+    """The windows that a monitor judged, the oldest first.
+
+    Args:
+        key: only this one.
+    """
+    store, name = TableStore(project), history_name(monitor)
+    keys = [known for known in store.partitions(name) if key in (None, known)]
+    if not keys:
+        return []
+    with engine_errors(f"read {name}"):
+        rows = store.read(name, keys).relation()
+        if "revision" not in rows.columns:
+            # of a version of this package that judged each window once
+            rows = rows.select(
+                "*, NULL::BIGINT AS labelled, NULL::VARCHAR AS labels, NULL::BIGINT AS revision, "
+                "judged_at AS first_judged_at"
+            )
+        found = rows.aggregate(
+            '"window", any_value(until) AS until, any_value(model_version), '
+            "coalesce(any_value(labelled), 0), coalesce(any_value(labels), ''), "
+            "coalesce(any_value(revision), 1), any_value(coalesce(first_judged_at, judged_at))",
+            '"window"',
+        ).order('until, "window"')
+        return [PastWindow(*row) for row in found.fetchall()]
 
 
 def history_name(monitor: Monitor | str) -> str:
@@ -44,7 +100,14 @@ def record_window(
     import pyarrow as pa
 
     now = datetime.now(timezone.utc)
+    labels = seen.labels.digest if seen.labels else ""
+    before = next(iter(past_windows(project, monitor, judgement.window.key)), None)
+    changed = before is not None and before.labels != labels
     common = {
+        "first_judged_at": before.first_judged_at if before else now,
+        "revision": before.revision + changed if before else 1,
+        "labelled": seen.labels.count if seen.labels else 0,
+        "labels": labels,
         "window": judgement.window.key,
         "until": judgement.window.until,
         "model_version": judgement.model_version,

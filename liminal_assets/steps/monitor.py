@@ -19,7 +19,7 @@ from liminal_assets.language.monitors import ColumnDrift, Drift, Monitor
 from liminal_assets.steps.drift import DriftReport, drift
 from liminal_assets.steps.judgement import Judgement, judge
 from liminal_assets.steps.observation import Observation
-from liminal_assets.steps.performance import Answered, answered
+from liminal_assets.steps.performance import Answered, LabelState, answered, label_state
 from liminal_assets.steps.quality import QualityReport, measure_quality
 from liminal_assets.steps.slices import slice_measures
 from liminal_assets.steps.sql import sql_of
@@ -106,9 +106,16 @@ def observe(project: Project, block: Monitor, watched: WatchedRows) -> Observati
         no_estimate=no_estimate,
         slices=slice_measures(project, block, watched, answers),
         calibration=calibration,
+        labels=_labels(project, block, watched),
         unmatched=watched.unmatched,
         sample_rate=watched.sample_rate,
     )
+
+
+def _labels(project: Project, block: Monitor, watched: WatchedRows) -> LabelState | None:
+    if block.labels is None or watched.labels is None:
+        return None
+    return label_state(project, block, watched.rows, watched.labels)
 
 
 def _realised(block: Monitor, answers: Answered | None) -> tuple[int | None, float | None]:

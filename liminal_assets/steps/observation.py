@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from liminal_assets.steps.arrivals import Unmatched
     from liminal_assets.steps.calibration import Calibration
     from liminal_assets.steps.estimation import Estimate
+    from liminal_assets.steps.performance import LabelState
     from liminal_assets.steps.quality import QualityReport
     from liminal_assets.steps.slices import SliceMeasure
 
@@ -59,6 +60,7 @@ class Observation:
         no_estimate: why it isn't.
         slices: the groups of rows, each measured by itself.
         calibration: how the thresholds of drift were found, where they weren't given.
+        labels: which labels the rows have.
         unmatched: labels that were sent and belong to no row.
         sample_rate: the share of requests that the rows are; None: all.
     """
@@ -78,6 +80,7 @@ class Observation:
     no_estimate: str = ""
     slices: tuple[SliceMeasure, ...] = ()
     calibration: Calibration | None = None
+    labels: LabelState | None = None
     unmatched: Unmatched | None = None
     sample_rate: float | None = None
 

@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 __all__ = [
     "TRUTH",
     "Answered",
+    "LabelState",
     "answered",
     "answers_of",
     "classes_of",
     "known_labels",
+    "label_state",
     "labelled_count",
     "truth_of",
 ]
@@ -184,6 +186,38 @@ def labelled_count(project: Project, block: Monitor, rows: Table, labels: Table)
             spec.labels, rows, labels, connection, f"count({TRUTH})", "prediction IS NOT NULL"
         )
         return int(connection.sql(query).fetchall()[0][0])
+
+
+@dataclass(frozen=True)
+class LabelState:
+    """Which labels the rows of a window have.
+
+    Attributes:
+        count: how many rows have one.
+        digest: tells other labels, or labels of other rows, apart.
+    """
+
+    count: int
+    digest: str
+
+
+def label_state(project: Project, block: Monitor, rows: Table, labels: Table) -> LabelState:
+    """The labels of answered rows as they are now."""
+    spec = block.labels
+    if spec is None or "prediction" not in rows.schema.names:
+        return LabelState(0, "")
+    remote = labels.filesystem or rows.filesystem
+    at = project.locate(block, "performance", "labels")
+    told = ", ".join(f"{identifier(name)}::VARCHAR" for name in (*spec.key, TRUTH))
+    wanted = f"count(*), bit_xor(md5_number_lower(concat_ws(chr(31), {told})))::VARCHAR"
+    with (
+        session(private=remote is not None) as connection,
+        engine_errors(f"join the labels of {spec.from_}", location=at),
+    ):
+        known = f"{TRUTH} IS NOT NULL AND prediction IS NOT NULL"
+        query = _query(spec, rows, labels, connection, wanted, known)
+        ((count, digest),) = connection.sql(query).fetchall()
+    return LabelState(int(count), digest or "")
 
 
 def truth_of(spec: Labels, rows: Table, labels: Table) -> list[tuple[str, Any]]:
