@@ -113,7 +113,7 @@ def _train(
 ) -> dg.MaterializeResult[Any]:
     from liminal_assets.integrations.mlflow import git_commit
     from liminal_assets.steps.learning import learning_rows, read_features
-    from liminal_assets.steps.lookups import learned_specification
+    from liminal_assets.steps.lookups import learned_features
     from liminal_assets.steps.record import log_training
     from liminal_assets.steps.train import train
     from liminal_assets.storage.registry import ModelRegistry
@@ -121,7 +121,7 @@ def _train(
 
     until = until_of(context.run.tags)
     table, partitions = read_features(project, model, until)
-    learned = learned_specification(project, model, partitions, context.log.warning)
+    learned = learned_features(project, model, partitions, context.log.warning)
     with tracking.run(context) as run:
         rows = learning_rows(project, model, table, partitions=partitions, until=until)
         context.log.info(f"{model.model} learns from {len(rows.frame):,} rows of {model.features}")

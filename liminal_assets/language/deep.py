@@ -159,6 +159,16 @@ def _protection(project: Project) -> Iterator[Diagnostic]:
     yield from protection_mistakes(project)
 
 
+def _lookups(project: Project) -> Iterator[Diagnostic]:
+    if not any(feature.online for feature in project.spec.features) and not any(
+        deployment.serve for deployment in project.spec.deployments
+    ):
+        return
+    from liminal_assets.steps.lookups import lookup_mistakes
+
+    yield from lookup_mistakes(project)
+
+
 _Finder = Callable[[Project], Any]
 
 _FINDERS: tuple[_Finder, ...] = (
@@ -171,4 +181,5 @@ _FINDERS: tuple[_Finder, ...] = (
     _targets,
     _rollouts,
     _protection,
+    _lookups,
 )

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from liminal_assets.language.base import Block, Duration, Name, Options, Spec, one_of_keys
+from liminal_assets.language.lookups import FeatureLookups
 from liminal_assets.language.prediction_log import PredictionLogging
 from liminal_assets.language.protection import (
     AccessLogOption,
@@ -51,8 +52,8 @@ def deployment_targets() -> Mapping[str, EntryPoint]:
     return {point.name: point for point in [*entry_points(group=_GROUP), *own]}
 
 
-def _logging(data: Any) -> Any:
-    """``log_predictions: true`` and ``false`` are short for the defaults and for none."""
+def _switched(data: Any) -> Any:
+    """``true`` and ``false`` are short for the defaults and for none."""
     return ({} if data else None) if isinstance(data, bool) else data
 
 
@@ -122,9 +123,15 @@ class Serve(Spec):
     ``pipeline``: always that itself."""
     log_predictions: Annotated[
         PredictionLogging | None,
-        BeforeValidator(_logging, json_schema_input_type=bool | PredictionLogging),
+        BeforeValidator(_switched, json_schema_input_type=bool | PredictionLogging),
     ] = PredictionLogging()
     """Append answered rows to the prediction log, which monitors read; or how."""
+    features: Annotated[
+        FeatureLookups | None,
+        BeforeValidator(_switched, json_schema_input_type=bool | FeatureLookups),
+    ] = FeatureLookups()
+    """Look up in the online store what a row leaves out, by its entity, where the model's feature
+    is ``online``; or how; or ``false``."""
     auth: Auth | None = None
     """Who may ask; default: anyone who reaches the port."""
     limits: Limits = Limits()

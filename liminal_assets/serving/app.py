@@ -21,6 +21,7 @@ from liminal_assets.serving.flight import FLIGHT, Flight
 from liminal_assets.serving.folders import ServingFolders
 from liminal_assets.serving.guard import Guard, given_up
 from liminal_assets.serving.live import LiveModel
+from liminal_assets.serving.lookups import Lookups, NeededError
 from liminal_assets.serving.messages import (
     DisconnectedError,
     Message,
@@ -113,6 +114,7 @@ class ServingApp:
         comparer: asks the other version of a rollout in the background.
         functions: answer beside the model.
         folders: what all workers of the deployment share.
+        lookups: completes rows that carry only their entity.
     """
 
     def __init__(
@@ -128,6 +130,7 @@ class ServingApp:
         comparer: Comparer | None = None,
         functions: Functions | None = None,
         folders: ServingFolders | None = None,
+        lookups: Lookups | None = None,
     ) -> None:
         self.guard = guard or Guard()
         self.watch = watch or Watch()
@@ -140,8 +143,10 @@ class ServingApp:
             timeout=limits.timeout_seconds,
             sticky=sticky,
             comparer=comparer,
+            lookups=lookups,
         )
         self.live = live
+        self.lookups = lookups
         self.log = log
         self.title = title
         self._max_bytes = int(limits.max_body_mb * 1024 * 1024)
@@ -263,6 +268,8 @@ class ServingApp:
                 response = await self._ask(route, model, request, flight)
             except OtherVersion as other:
                 response = await self._ask(route, other.model, request, flight)
+            if flight.stale:
+                response.headers.append((b"x-stale-rows", b"%d" % flight.stale))
             if self.log is not None:
                 await self.log.settled()
             return response
@@ -279,7 +286,15 @@ class ServingApp:
         """The answer of one version, from this thread if it is quick."""
         if route.counted:
             flight.version = model.version
-        if len(request.body) <= _INLINE_BYTES and not model.slow and not request.bulk:
+        inline = len(request.body) <= _INLINE_BYTES and not model.slow and not request.bulk
+        try:
+            if inline:
+                return route.answer(model, request)
+            return await self._in_thread(route.answer, model, request)
+        except NeededError as needed:
+            # the rows are read again then, for nobody else waits for the store meanwhile
+            flight.found[needed.source] = await needed.lookups.fetch(needed)
+        if inline:
             return route.answer(model, request)
         return await self._in_thread(route.answer, model, request)
 
@@ -308,13 +323,23 @@ class ServingApp:
         if self._stopping:
             return "the server is stopping"
         state = self.live.state
-        return None if state.model else state.problem or "there is no model yet"
+        if state.model is None:
+            return state.problem or "there is no model yet"
+        lookups = self.lookups
+        return self.lookup_problem if lookups is not None and lookups.config.required else None
+
+    @property
+    def lookup_problem(self) -> str | None:
+        """Why requests that carry only their entity can't be answered now."""
+        return self.lookups.problem(self.live.state.model) if self.lookups is not None else None
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self.live.start()
+                if self.lookups is not None:
+                    self.lookups.start(self.live)
                 self.guard.start()
                 self.watch.start(self)
                 if self.log is not None:
@@ -341,6 +366,8 @@ class ServingApp:
         self.stop_being_ready()
         await self.end_calls(self.guard.limits.timeout_seconds)
         self.live.stop(timeout=0)
+        if self.lookups is not None:
+            self.lookups.stop()
         self.guard.stop()
         self.engine.comparer.close()
         loop = asyncio.get_running_loop()

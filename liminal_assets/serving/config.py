@@ -15,6 +15,7 @@ from liminal_assets.serving.access import AccessLogConfig
 from liminal_assets.serving.auth import AuthConfig
 from liminal_assets.serving.destination import LogDestination
 from liminal_assets.serving.folders import ServingFolders
+from liminal_assets.serving.lookups import LookupConfig
 from liminal_assets.serving.spool import SpoolSettings
 from liminal_assets.serving.telemetry import TelemetryConfig
 
@@ -108,6 +109,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         access_log: whether and how requests are written.
         telemetry: where traces go.
         tls: certificate and key, as paths.
+        features: how rows are completed that carry only their entity; none: they aren't.
         log: where whoever starts the workers of a server without a project brings what they keep.
         grpc: where gRPC is answered besides; none: nowhere.
         endpoints: functions that answer beside the model.
@@ -127,6 +129,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     access_log: AccessLogConfig | None = None
     telemetry: TelemetryConfig | None = None
     tls: Tls | None = None
+    features: LookupConfig | None = None
     log: LogDestination | None = None
     grpc: Grpc | None = None
     endpoints: Endpoints | None = None
@@ -139,6 +142,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             self,
             auth=None,
             telemetry=None,
+            features=None,
             spool=None if spool and spool.recording.salts else spool,
             log=self.log.public if self.log else None,
         )

@@ -29,6 +29,7 @@ from liminal_assets.serving.kept import plan_to_go_on_with, readable, tidy
 from liminal_assets.serving.outcomes import Books
 from liminal_assets.serving.plan import Outcome, Plan, Progress, version_of, write_plan
 from liminal_assets.serving.rehearsal import Crash, rehearse
+from liminal_assets.serving.release import read_release
 from liminal_assets.serving.rollout import Verdict, evidence_of, judge
 from liminal_assets.serving.source import Source
 from liminal_assets.serving.supervisor import Ended
@@ -324,9 +325,17 @@ class Controller:
                 version,
                 version_of(plan.stable),
                 reason,
-                evidence,
+                {**evidence, **self._told_by(plan.candidate)},
             ),
         )
+
+    def _told_by(self, key: str | None) -> Mapping[str, Any]:
+        """What the journal keeps of a release."""
+        try:
+            return read_release(self._folders.releases / str(key)).evidence
+        except StepError:
+            # the workers have it in memory
+            return {}
 
     def _end(
         self,

@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
 from liminal_assets.serving.errors import RequestError
 from liminal_assets.serving.flight import FLIGHT
 from liminal_assets.serving.live import LiveModel
+from liminal_assets.serving.lookups import Lookups
 from liminal_assets.serving.metrics import Metrics
 from liminal_assets.serving.model import ServedModel
 from liminal_assets.serving.protocols.records import Rows
@@ -27,7 +29,7 @@ from liminal_assets.serving.validation import validated
 from liminal_assets.steps.scores import Scores
 from liminal_assets.storage.ids import new_id, row_ids
 
-__all__ = ["Answer", "Engine", "OtherVersion", "Sticky", "place_of"]
+__all__ = ["Answer", "Engine", "OtherVersion", "Sent", "Sticky", "place_of"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,19 @@ class OtherVersion(Exception):  # noqa: N818  # it is no error
     def __init__(self, model: ServedModel) -> None:
         super().__init__(model.version)
         self.model = model
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request whose rows were completed.
+
+    Attributes:
+        rows: as it wrote them.
+        names: the columns that it held.
+    """
+
+    rows: Rows
+    names: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -84,6 +99,7 @@ class Engine:
         timeout: the seconds after which nobody waits for an answer any more.
         sticky: what requests have in common that one version should answer (canary).
         comparer: asks the other version of a rollout in the background.
+        lookups: completes rows that carry only their entity.
     """
 
     def __init__(
@@ -96,8 +112,10 @@ class Engine:
         timeout: float = math.inf,
         sticky: Sticky | None = None,
         comparer: Comparer | None = None,
+        lookups: Lookups | None = None,
     ) -> None:
         self.live = live
+        self.lookups = lookups
         self.log = log
         self.max_rows = max_rows
         self.metrics = metrics or Metrics()
@@ -155,10 +173,16 @@ class Engine:
             requested_at: seconds since 1970.
 
         Raises:
-            RequestError: 422 for values that are wrong or have no answer.
+            NeededError: what rows leave out is to be looked up first.
+            RequestError: 422 for values that are wrong or have no answer, 503 while what rows leave
+                out can't be looked up.
         """
-        columns = validated(rows, model.signature)
-        return self.answer_checked(model, columns, rows.count, requested_at)
+        if self.lookups is None or model.features is None:
+            columns = validated(rows, model.signature)
+            return self.answer_checked(model, columns, rows.count, requested_at)
+        columns, names = self.lookups.columns(model.features, model.signature, rows)
+        sent = Sent(rows, names) if names is not None else None
+        return self.answer_checked(model, columns, rows.count, requested_at, sent)
 
     def answer_checked(
         self,
@@ -166,8 +190,12 @@ class Engine:
         columns: Mapping[str, Sequence[Any]],
         rows: int,
         requested_at: float,
+        sent: Sent | None = None,
     ) -> Answer:
         """The answer to values that the signature allows.
+
+        Args:
+            sent: what the request itself held, where others were looked up.
 
         Raises:
             OtherVersion: the entity of the first row belongs to the candidate.
@@ -182,9 +210,10 @@ class Engine:
         request = new_id()
         ids = row_ids(request, rows)
         self.metrics.version(model.version).answered(rows, answered - requested_at)
-        self._compare(model, columns, rows, scores, ids, requested_at)
+        self._compare(model, columns, rows, scores, ids, requested_at, sent)
         if self.log is not None:
-            self.log.add(Answered(model, columns, scores, ids, requested_at, answered))
+            names = sent.names if sent is not None else None
+            self.log.add(Answered(model, columns, scores, ids, requested_at, answered, names))
         if flight := FLIGHT.get():
             flight.rows, flight.prediction_id = rows, request
             flight.asked, flight.answered = asked, answered
@@ -212,6 +241,7 @@ class Engine:
         scores: Scores,
         ids: Sequence[str],
         requested_at: float,
+        sent: Sent | None,
     ) -> None:
         """Has the other version of a rollout asked the same, where that is wanted."""
         state = self.live.state
@@ -224,8 +254,26 @@ class Engine:
             return
         if state.shadow >= 100 or random.random() * 100 < state.shadow:  # noqa: S311
             self.comparer.offer(
-                Compared(stable, candidate, by_candidate, columns, rows, scores, ids, requested_at)
+                Compared(
+                    stable,
+                    candidate,
+                    by_candidate,
+                    columns,
+                    rows,
+                    scores,
+                    ids,
+                    requested_at,
+                    self._again(stable if by_candidate else candidate, model, sent),
+                )
             )
+
+    def _again(
+        self, other: ServedModel, model: ServedModel, sent: Sent | None
+    ) -> Callable[[], Mapping[str, Sequence[Any]]] | None:
+        """Looks up for another version what was looked up by another specification than its own."""
+        if self.lookups is None or sent is None or other.features in (None, model.features):
+            return None
+        return partial(self.lookups.again, other.features, other.signature, sent.rows)
 
 
 def _drawn(caller: bytes, candidate: ServedModel, share: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -28,6 +29,9 @@ class Flight:
         received: when the request was there whole, in seconds since 1970; 0 before.
         asked: when the model was asked.
         answered: when it had answered.
+        found: what stores that were asked before have of the rows' entities, by where they are.
+        looked_up: when a store was asked, and when it had answered.
+        stale: rows that were answered though what the store has of them is old.
         span: its span of a trace, where there is one.
     """
 
@@ -37,12 +41,15 @@ class Flight:
         "caller",
         "deadline",
         "failure",
+        "found",
         "held",
+        "looked_up",
         "named",
         "prediction_id",
         "received",
         "rows",
         "span",
+        "stale",
         "task",
         "version",
     )
@@ -59,6 +66,9 @@ class Flight:
         self.prediction_id: str | None = None
         self.received = self.asked = self.answered = 0.0
         self.span: Any = None
+        self.found: dict[Any, Mapping[str, tuple[int, str]]] = {}
+        self.looked_up: tuple[float, float] | None = None
+        self.stale = 0
 
 
 FLIGHT: ContextVar[Flight | None] = ContextVar("FLIGHT", default=None)

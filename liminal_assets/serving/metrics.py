@@ -20,7 +20,7 @@ from liminal_assets.serving.cells import Cell, CellFiles, Kind, forget_groups, m
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-__all__ = ["BUCKETS", "Metrics", "PairMetrics", "VersionMetrics"]
+__all__ = ["BUCKETS", "FeatureMetrics", "Metrics", "PairMetrics", "VersionMetrics"]
 
 # fmt: off
 BUCKETS = (
@@ -144,6 +144,53 @@ _FAILURES = "Requests that a candidate in the shadow couldn't answer."
 _DROPPED = "Requests that a candidate in the shadow wasn't asked, for it was too far behind."
 
 
+class FeatureMetrics:
+    """What is counted of a feature's lookups in the online store."""
+
+    def __init__(self, files: CellFiles, feature: str) -> None:
+        def counter(name: str, help_text: str, **labels: str) -> Cell:
+            said = {"feature": feature, **labels}
+            return files.cell("counter", name, f"{name}_total", said, help_text)
+
+        def latency(sample: str, **labels: str) -> Cell:
+            name = "liminal_feature_lookup_duration_seconds"
+            said = {"feature": feature, **labels}
+            return files.cell("histogram", name, name + sample, said, _LOOKUP_LATENCY)
+
+        self._lock = files.lock
+        self._ok = counter("liminal_feature_lookups", _LOOKUPS, outcome="ok")
+        self._failed = counter("liminal_feature_lookups", _LOOKUPS, outcome="failed")
+        self._rows = tuple(
+            counter("liminal_feature_rows", _LOOKED_UP, result=result)
+            for result in ("found", "unknown", "stale")
+        )
+        self._buckets = [latency("_bucket", le=_bound(bound)) for bound in BUCKETS]
+        self._seconds = latency("_sum")
+
+    def looked_up(self, seconds: float) -> None:
+        """The store answered a request's question."""
+        with self._lock:
+            self._ok.add()
+            self._buckets[bisect_left(BUCKETS, seconds)].add()
+            self._seconds.add(seconds)
+
+    def failed(self) -> None:
+        """The store didn't answer."""
+        with self._lock:
+            self._failed.add()
+
+    def rows(self, found: int, unknown: int, stale: int) -> None:
+        """What the store had for the rows of a request."""
+        with self._lock:
+            for cell, count in zip(self._rows, (found, unknown, stale), strict=True):
+                cell.add(count)
+
+
+_LOOKUPS = "Questions to the online store, one a request, by how they ended."
+_LOOKED_UP = "Rows that were looked up in the online store, by what it had."
+_LOOKUP_LATENCY = "Seconds that the online store took for the rows of a request."
+
+
 class Metrics:
     """What one process counts.
 
@@ -169,6 +216,7 @@ class Metrics:
         self._files = CellFiles(folder, process)
         self._versions: dict[str, VersionMetrics] = {}
         self._pairs: dict[tuple[str, str], PairMetrics] = {}
+        self._features: dict[str, FeatureMetrics] = {}
         self._counters: dict[tuple[str, ...], Cell] = {}
         self._gauges: dict[tuple[str, tuple[tuple[str, str], ...]], Cell] = {}
         self._watched: list[Callable[[], None]] = []
@@ -191,6 +239,13 @@ class Metrics:
         found = self._pairs.get((stable, candidate))
         if found is None:
             found = self._pairs[stable, candidate] = PairMetrics(self._files, stable, candidate)
+        return found
+
+    def features(self, feature: str) -> FeatureMetrics:
+        """The numbers of a feature's lookups."""
+        found = self._features.get(feature)
+        if found is None:
+            found = self._features[feature] = FeatureMetrics(self._files, feature)
         return found
 
     def refused(self, code: str) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import Any, Protocol
 
 from liminal_assets.errors import StepError
+from liminal_assets.serving.completion import FeatureSource
 from liminal_assets.serving.errors import Problem, RequestError
 from liminal_assets.serving.forms import load_form
 from liminal_assets.serving.protocols.records import Rows
@@ -94,6 +95,7 @@ class ServedModel:
         slow: whether one row takes so long that a thread should answer it.
         form: which form of the model answers.
         certificate: what shows that the form answers as the pipeline does.
+        features: where what a row leaves out can be looked up.
     """
 
     name: str
@@ -107,6 +109,7 @@ class ServedModel:
     slow: bool = False
     form: str = "pipeline"
     certificate: Mapping[str, Any] = field(default_factory=dict)
+    features: FeatureSource | None = None
 
     @classmethod
     def from_release(cls, release: Release) -> ServedModel:
@@ -126,6 +129,7 @@ class ServedModel:
             run_id=release.run_id,
             form=release.form,
             certificate=release.certificate,
+            features=FeatureSource.of(release.features),
         )
 
     @classmethod

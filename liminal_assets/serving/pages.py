@@ -53,7 +53,7 @@ class Pages:
         said: dict[str, Any] = {
             "ready": problem is None,
             "model_version": self._app.version_now,
-            "problem": problem or self._app.live.state.problem,
+            "problem": problem or self._app.live.state.problem or self._app.lookup_problem,
         }
         if self._app.folders is not None:
             workers = health_of(self._app.folders)
@@ -66,7 +66,7 @@ class Pages:
         return Response.of(said, 503 if problem else 200)
 
     def _info(self, request: Request) -> Response:
-        state, log = self._app.live.state, self._app.log
+        state, log, lookups = self._app.live.state, self._app.log, self._app.lookups
         model = state.model
         said = {
             "model": model.name if model else None,
@@ -80,6 +80,7 @@ class Pages:
             "candidate_share": state.share,
             "candidate_shadow": state.shadow,
             "problem": state.problem,
+            "features": lookups.told(model) if lookups and model else None,
             "prediction_log": msgspec.to_builtins(log.state) if log else None,
         }
         return Response.of(said)

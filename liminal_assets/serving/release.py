@@ -64,6 +64,12 @@ class Release:
     folder: Path = Path()
 
     @property
+    def evidence(self) -> Mapping[str, Any]:
+        """What the journal keeps of it: by which specification its features are looked up."""
+        known = (self.features or {}).get("specification")
+        return {"feature_specification": known} if known else {}
+
+    @property
     def key(self) -> str:
         """Its folder's name: the version, and the beginning of a digest of all that it holds."""
         content = json.dumps(_as_dict(self), sort_keys=True).encode()

@@ -22,6 +22,7 @@ from liminal_assets.serving.release import Release, read_release, write_release
 from liminal_assets.steps.champion import reference_rows
 from liminal_assets.steps.compile.certificate import Certificate
 from liminal_assets.steps.identity import carried_fields
+from liminal_assets.steps.lookups import feature_source
 from liminal_assets.steps.observation import is_answer
 from liminal_assets.steps.signature import Signature
 from liminal_assets.storage.forms import identifier
@@ -71,6 +72,9 @@ def prepare_release(
     signature = Signature.of(described.signature).carrying(
         carried_fields(project, deployment.model)
     )
+    features = feature_source(project, deployment, version, signature)
+    if features and features["specification"]:
+        signature = signature.storing(features["entity"])
     known = _known_rows(project, deployment.model, version, signature)
     whole = (row for row in known if None not in row.values())
     wanted = deployment.serve.form if deployment.serve else "auto"
@@ -84,6 +88,7 @@ def prepare_release(
         example=signature.as_json(next(whole, known[0])),
         certificate={"wanted": wanted, "libraries": _libraries()},
         baseline=_baseline(project, deployment, version, signature),
+        features=features,
     )
     folder = (folders or ServingFolders.of(project.state, deployment.name)).releases
     made = _made_before(folder, release)

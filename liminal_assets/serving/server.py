@@ -33,6 +33,7 @@ from liminal_assets.serving.controller import Controller
 from liminal_assets.serving.evidence import Labels
 from liminal_assets.serving.folders import ServingFolders
 from liminal_assets.serving.labels import LabelWatch
+from liminal_assets.serving.lookup_settings import lookup_config
 from liminal_assets.serving.port import bound_socket, shared_port
 from liminal_assets.serving.protection import protected
 from liminal_assets.serving.recording import drain_of, spool_settings
@@ -147,6 +148,7 @@ def _config_of(
         entity=entity_columns(project, deployment.model) if deployment.rollout.by_entity else (),
         tolerance=deployment.rollout.tolerance,
         slices=_slices(project, deployment),
+        features=lookup_config(project, deployment),
     )
     config = protected(config, project, deployment)
     if trial:

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +45,7 @@ class Compared:
         scores: the answer.
         ids: the id of each row.
         requested_at: seconds since 1970.
+        again: looks up what the other version takes, where it was looked up for this one.
     """
 
     stable: ServedModel
@@ -55,6 +56,7 @@ class Compared:
     scores: Scores
     ids: Sequence[str] = ()
     requested_at: float = 0.0
+    again: Callable[[], Mapping[str, Sequence[Any]]] | None = None
 
 
 class Comparer:
@@ -114,7 +116,8 @@ class Comparer:
         pair = self._metrics.pair(answered.stable.version, answered.candidate.version)
         other = answered.stable if answered.by_candidate else answered.candidate
         try:
-            columns = {name: answered.columns[name] for name in other.signature.names}
+            known = answered.again() if answered.again else answered.columns
+            columns = {name: known[name] for name in other.signature.names}
             scores = other.predict(columns, answered.rows)
         except (KeyError, RequestError):
             # other columns, or values that it can't answer

@@ -125,6 +125,7 @@ class Telemetry:
         span.set_attribute("liminal.rows", flight.rows)
         parts = {
             "decode": (flight.received, flight.asked),
+            **({"look up": flight.looked_up} if flight.looked_up else {}),
             "predict": (flight.asked, flight.answered),
             "encode": (flight.answered, now),
         }

@@ -16,7 +16,7 @@ from liminal_assets.serving.errors import Problem, RequestError
 from liminal_assets.serving.protocols.records import MISSING, Rows
 from liminal_assets.steps.signature import NUMBERS, Field, FieldType, Signature
 
-__all__ = ["CHECKS", "FLOAT32_MAX", "validated"]
+__all__ = ["CHECKS", "FLOAT32_MAX", "NATIVE_CHECKS", "validated"]
 
 FLOAT32_MAX = 3.4028235677973366e38
 """The largest number that rounds to a finite float32."""

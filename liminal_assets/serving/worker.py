@@ -28,6 +28,7 @@ from liminal_assets.serving.connections import server_options
 from liminal_assets.serving.engine import Sticky
 from liminal_assets.serving.guard import Guard
 from liminal_assets.serving.live import Follower
+from liminal_assets.serving.lookups import Lookups
 from liminal_assets.serving.shadow import Comparer
 from liminal_assets.serving.spool import Spool
 from liminal_assets.serving.watch import Watch
@@ -63,6 +64,7 @@ def make_app(config: WorkerConfig) -> ServingApp:
         comparer=Comparer(watch.metrics, tolerance=config.tolerance, slices=config.slices, log=log),
         folders=config.folders,
         functions=_functions(config, watch),
+        lookups=Lookups(config.features, watch.metrics) if config.features else None,
     )
 
 

@@ -64,6 +64,13 @@ class Field:
     type: FieldType
     required: bool = True
     """Whether it must be there and not null."""
+    stored: bool = False
+    """Whether a row may leave it out, for it can be looked up by the row's entity."""
+
+    @property
+    def needed(self) -> bool:
+        """Whether every row must hold it itself."""
+        return self.required and not self.stored
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,11 @@ class Signature:
         """The same with columns that are carried along, unless the model takes them."""
         own = set(self.names)
         return replace(self, carried=tuple(field for field in fields if field.name not in own))
+
+    def storing(self, entity: Sequence[str]) -> Signature:
+        """The same where rows may leave out all inputs but the columns of their entity."""
+        fields = (replace(field, stored=field.name not in entity) for field in self.fields)
+        return replace(self, fields=tuple(fields))
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -24,15 +24,11 @@ from liminal_assets.storage.modules import modules_below
 
 __all__ = [
     "NO_INFLUENCE",
-    "SPECIFICATION_TAG",
     "code_version",
     "digest_of",
     "feature_specification",
     "module_digest",
 ]
-
-SPECIFICATION_TAG = "liminal.feature_specification"
-"""Tag of a model version: the specification of the feature that it learned from."""
 
 NO_INFLUENCE = frozenset(
     {

@@ -48,6 +48,7 @@ class LocalTarget(Target):
                 "asked": proof.row,
                 "form": release.form,
                 "certificate": release.certificate,
+                **release.evidence,
                 "latency_p50_ms": round(statistics.median(seconds) * 1000, 3),
                 "seconds": round(time.perf_counter() - started, 3),
             },

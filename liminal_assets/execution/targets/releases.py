@@ -19,6 +19,7 @@ from liminal_assets.language.targets import RemoteTarget
 from liminal_assets.serving.archive import pack
 from liminal_assets.serving.config import WorkerConfig
 from liminal_assets.serving.destination import LogDestination
+from liminal_assets.serving.lookup_settings import lookup_config
 from liminal_assets.serving.protection import protected
 from liminal_assets.serving.recording import spool_settings
 from liminal_assets.serving.release import Release
@@ -93,7 +94,8 @@ def server_config(project: Project, deployment: Deployment) -> WorkerConfig:
     """
     log = LogDestination.of(project, deployment)
     spool = spool_settings(project, deployment) if log else None
-    config = WorkerConfig(deployment.name, root="", spool=spool, log=log)
+    features = lookup_config(project, deployment, elsewhere=True)
+    config = WorkerConfig(deployment.name, root="", spool=spool, log=log, features=features)
     return protected(config, project, deployment)
 
 

@@ -51,7 +51,7 @@ def components(described: Described) -> dict[str, Any]:
 def row_schemas(row: str, rows: str, signature: Signature) -> dict[str, Any]:
     """A row, by the name ``row``, and the forms in which a body has some, by the name ``rows``."""
     columns = {name: array(typed(said), minItems=1) for name, said in signature.known.items()}
-    required = [name for name, said in signature.known.items() if said.required]
+    required = [name for name, said in signature.known.items() if said.needed]
     names = array({"enum": list(columns)}, minItems=1, uniqueItems=True)
     split = {
         "columns": names,
@@ -107,7 +107,7 @@ def _answers(described: Described) -> dict[str, Any]:
 def _mlflow(signature: Signature) -> dict[str, Any]:
     """MLflow's four forms: exactly one of them, columns that the model doesn't know besides."""
     columns = {name: array(typed(said), minItems=1) for name, said in signature.known.items()}
-    required = [name for name, said in signature.known.items() if said.required]
+    required = [name for name, said in signature.known.items() if said.needed]
     row = {"allOf": [{**_object({n: typed(f) for n, f in signature.known.items()}, required)}]}
     row["allOf"][0].pop("additionalProperties")
     by_name = {"type": "object", "properties": columns, "required": required}

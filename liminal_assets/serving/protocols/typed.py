@@ -152,7 +152,10 @@ def _struct(name: str, fields: Sequence[Field], kind: Callable[[Field], Any], de
     return msgspec.defstruct(
         name,
         [
-            (name, kind(field)) if field.required else (name, kind(field) | type(default), default)
+            # what is left out may have to be looked up
+            (name, kind(field))
+            if field.required or field.stored
+            else (name, kind(field) | type(default), default)
             for name, field in own.items()
         ],
         # names of columns needn't be Python's
