@@ -123,6 +123,7 @@ class _OwnRows:
 class _Judged:
     """A window as Dagster is told of it."""
 
+    seen: Observation
     judgement: Judgement
     metadata: Mapping[str, Any]
     data_version: str
@@ -137,11 +138,14 @@ class _Watcher:
 
     def step(self, context: dg.AssetExecutionContext) -> StepEvents:
         """Judges every window of a run."""
+        from liminal_assets.steps.window_metrics import log_window, send_metrics
+
         keys = partition_keys(context)
         made = Materializations(context, several=len(keys) > 1)
         outcomes: dict[str, dict[str | None, Outcome]] = {}
         breaches: list[Judgement] = []
         for late in self._late(context, keys):
+            self._tell(context, log_window, late.seen)
             breaches += [late.judgement] if late.judgement.breach else []
             for outcome in late.judgement.outcomes:
                 outcomes.setdefault(outcome.name, {})[late.judgement.window.key] = outcome
@@ -151,12 +155,14 @@ class _Watcher:
         for partition in keys:
             judged = self._judge(partition)
             judgement = judged.judgement
+            self._tell(context, log_window, judged.seen)
             context.log.info(_sentence(judgement))
             for outcome in judgement.outcomes:
                 outcomes.setdefault(outcome.name, {})[judgement.window.key or None] = outcome
             if judgement.breach:
                 breaches.append(judgement)
             yield from made.add(self.key, partition, judged.metadata, judged.data_version)
+        self._tell(context, send_metrics)
         yield from made.results(list(self._checks(context, outcomes)))
         if breaches and self.block.on_breach.fail:
             raise StepError(
@@ -164,6 +170,15 @@ class _Watcher:
                 location=self.project.locate(self.block, "on_breach", "fail"),
                 hint="the report of the window is in the asset's metadata",
             )
+
+    def _tell(
+        self, context: dg.AssetExecutionContext, others: Callable[..., object], *what: Any
+    ) -> None:
+        """Tells others of a window; who doesn't listen changes nothing of what was found."""
+        try:
+            others(self.project, self.block, *what)
+        except StepError as error:
+            context.log.warning(str(error))
 
     def _judge(self, partition: str | None) -> _Judged:
         from liminal_assets.steps.windows import watched_rows
@@ -206,7 +221,7 @@ class _Watcher:
             _decide(project, judgement, report)
         described = _described(block, seen, judgement, past, report)
         metadata = metadata_of({"judged_again": again, **described})
-        return _Judged(judgement, metadata, _version(seen, judgement))
+        return _Judged(seen, judgement, metadata, _version(seen, judgement))
 
     def _checks(
         self,

@@ -22,7 +22,14 @@ from liminal_assets.storage.spark import mark_missing_spark_connect
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["artifact_root", "import_mlflow", "tracking_client", "tracking_errors", "tracking_uri"]
+__all__ = [
+    "artifact_root",
+    "import_mlflow",
+    "tracking_client",
+    "tracking_errors",
+    "tracking_exists",
+    "tracking_uri",
+]
 
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -58,6 +65,12 @@ def tracking_uri(project: Project) -> str:
     if chosen.startswith(prefix) and not chosen.startswith(f"{prefix}/"):
         return f"{prefix}{project.root / chosen.removeprefix(prefix)}"
     return chosen
+
+
+def tracking_exists(project: Project) -> bool:
+    """Whether anything can be in MLflow's store; that of the state folder is made when it is first
+    written."""
+    return project.spec.storage.mlflow is not None or _database(project).exists()
 
 
 def artifact_root(project: Project) -> str | None:
