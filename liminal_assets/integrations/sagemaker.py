@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from liminal_assets.errors import StepError
 from liminal_assets.integrations.aws import aws_client, aws_errors, error_code
 from liminal_assets.language.diagnostics import Location
 
-__all__ = ["Endpoint", "put_object"]
+__all__ = ["Endpoint", "Measured", "put_object"]
 
 _DELAY = 15.0
 """Seconds between two questions for an endpoint's state."""
@@ -40,6 +42,29 @@ def put_object(path: Path, url: str, **access: Any) -> None:
             client.upload_file(str(path), bucket, key)
 
 
+Kind = Literal["model", "endpoint_config"]
+_KINDS: Mapping[Kind, tuple[str, str]] = {
+    "model": ("ModelName", "Models"),
+    "endpoint_config": ("EndpointConfigName", "EndpointConfigs"),
+}
+"""What SageMaker calls the name of one, and a list of them."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A variant's requests.
+
+    Attributes:
+        requests: all of them.
+        errors: those that failed by its fault (5xx).
+        p99_ms: the 99th percentile of its latency in milliseconds; None of no requests.
+    """
+
+    requests: int
+    errors: int
+    p99_ms: float | None
+
+
 class Endpoint:
     """One endpoint by its name; its models and configurations are called like it, with a digest
     of what they hold.
@@ -65,31 +90,26 @@ class Endpoint:
 
     def model_of(self, configuration: str) -> Mapping[str, Any]:
         """What SageMaker says of the model of a configuration; empty if one of them is gone."""
+        for variant in self.variants(configuration):
+            return self._found("describe_model", ModelName=variant["ModelName"]) or {}
+        return {}
+
+    def make(self, kind: Kind, name: str, parameters: Mapping[str, Any]) -> None:
+        """Makes a model or an endpoint configuration, unless it is there.
+
+        Args:
+            parameters: as of SageMaker's ``CreateModel`` or ``CreateEndpointConfig``, the name
+                left out.
+        """
+        named = {_KINDS[kind][0]: name}
+        if self._found(f"describe_{kind}", **named) is None:
+            with aws_errors(f"make the {kind.replace('_', ' ')} {name}", self._location):
+                getattr(self._client, f"create_{kind}")(**named, **parameters)
+
+    def variants(self, configuration: str) -> list[Mapping[str, Any]]:
+        """The production variants of a configuration; none if it is gone."""
         found = self._found("describe_endpoint_config", EndpointConfigName=configuration)
-        if found is None:
-            return {}
-        name = found["ProductionVariants"][0]["ModelName"]
-        return self._found("describe_model", ModelName=name) or {}
-
-    def make_model(self, name: str, parameters: Mapping[str, Any]) -> None:
-        """Makes a model, unless it is there.
-
-        Args:
-            parameters: as of SageMaker's ``CreateModel``, the name left out.
-        """
-        if self._found("describe_model", ModelName=name) is None:
-            with aws_errors(f"make the model {name}", self._location):
-                self._client.create_model(ModelName=name, **parameters)
-
-    def make_configuration(self, name: str, parameters: Mapping[str, Any]) -> None:
-        """Makes an endpoint configuration, unless it is there.
-
-        Args:
-            parameters: as of SageMaker's ``CreateEndpointConfig``, the name left out.
-        """
-        if self._found("describe_endpoint_config", EndpointConfigName=name) is None:
-            with aws_errors(f"make the endpoint configuration {name}", self._location):
-                self._client.create_endpoint_config(EndpointConfigName=name, **parameters)
+        return list(found["ProductionVariants"]) if found else []
 
     def create(self, configuration: str, tags: Sequence[Mapping[str, str]]) -> None:
         """Starts creating the endpoint."""
@@ -141,8 +161,67 @@ class Endpoint:
             hint="SageMaker still goes on with it" if status in _CHANGING else None,
         )
 
-    def ask(self, body: bytes) -> bytes:
-        """What the endpoint answers to a JSON body.
+    def weigh(self, weights: Mapping[str, float]) -> None:
+        """Starts sharing requests out among the variants by weight."""
+        wanted = [
+            {"VariantName": name, "DesiredWeight": weight} for name, weight in weights.items()
+        ]
+        with aws_errors(f"share out the requests of the endpoint {self.name}", self._location):
+            self._client.update_endpoint_weights_and_capacities(
+                EndpointName=self.name, DesiredWeightsAndCapacities=wanted
+            )
+
+    def measured(self, variant: str, since: datetime) -> Measured:
+        """What CloudWatch knows of a variant since a moment, which is a minute or two behind.
+
+        Raises:
+            StepError: it can't be asked.
+        """
+        client = aws_client("cloudwatch", **self._access)
+        now = datetime.now(timezone.utc)
+
+        def statistic(metric: str, **how: Any) -> list[Mapping[str, Any]]:
+            points: list[Mapping[str, Any]] = client.get_metric_statistics(
+                Namespace="AWS/SageMaker",
+                MetricName=metric,
+                Dimensions=[
+                    {"Name": "EndpointName", "Value": self.name},
+                    {"Name": "VariantName", "Value": variant},
+                ],
+                StartTime=since,
+                EndTime=now,
+                **how,
+            )["Datapoints"]
+            return points
+
+        def total(metric: str) -> int:
+            return int(sum(p["Sum"] for p in statistic(metric, Period=60, Statistics=["Sum"])))
+
+        # one point over all of the time: percentiles of minutes have no sum
+        whole = max(60, 60 * math.ceil((now - since).total_seconds() / 60))
+        with aws_errors(f"measure the endpoint {self.name}", self._location):
+            slowest = statistic("ModelLatency", Period=whole, ExtendedStatistics=["p99"])
+            return Measured(
+                total("Invocations"),
+                total("Invocation5XXErrors"),
+                max((point["ExtendedStatistics"]["p99"] / 1000 for point in slowest), default=None),
+            )
+
+    def alarms(self, names: Sequence[str]) -> list[str]:
+        """Which of these CloudWatch alarms are on.
+
+        Raises:
+            StepError: CloudWatch can't be asked.
+        """
+        if not names:
+            return []
+        client = aws_client("cloudwatch", **self._access)
+        with aws_errors("ask for alarms", self._location):
+            found = client.describe_alarms(AlarmNames=list(names), StateValue="ALARM")
+        return [str(alarm["AlarmName"]) for alarm in found["MetricAlarms"]]
+
+    def ask(self, body: bytes, variant: str | None = None) -> bytes:
+        """What the endpoint, or one of its variants, answers to a JSON body.
 
         Raises:
             StepError: it doesn't answer with success.
@@ -150,7 +229,10 @@ class Endpoint:
         client = aws_client("sagemaker-runtime", **self._access)
         with aws_errors(f"ask the endpoint {self.name}", self._location):
             answer = client.invoke_endpoint(
-                EndpointName=self.name, Body=body, ContentType="application/json"
+                EndpointName=self.name,
+                Body=body,
+                ContentType="application/json",
+                **({"TargetVariant": variant} if variant else {}),
             )
             content: bytes = answer["Body"].read()
         return content
@@ -175,23 +257,24 @@ class Endpoint:
         Returns:
             Whether there was one.
         """
-        stay = {self.model_of(name).get("ModelName") for name in kept if name}
-        gone = [name for name in self._names("endpoint_configs") if name not in kept]
-        models = [name for name in self._names("models") if name not in stay]
+        stay: Mapping[Kind, Collection[Any]] = {
+            "endpoint_config": kept,
+            "model": {
+                variant["ModelName"] for name in kept if name for variant in self.variants(name)
+            },
+        }
+        gone = [
+            (kind, name) for kind in stay for name in self._names(kind) if name not in stay[kind]
+        ]
         with aws_errors(f"delete what the endpoint {self.name} had", self._location):
-            for name in gone:
-                self._client.delete_endpoint_config(EndpointConfigName=name)
-            for name in models:
-                self._client.delete_model(ModelName=name)
-        return bool(gone or models)
+            for kind, name in gone:
+                getattr(self._client, f"delete_{kind}")(**{_KINDS[kind][0]: name})
+        return bool(gone)
 
-    def _names(self, kind: str) -> Iterator[str]:
-        key, field = {
-            "endpoint_configs": ("EndpointConfigs", "EndpointConfigName"),
-            "models": ("Models", "ModelName"),
-        }[kind]
+    def _names(self, kind: Kind) -> Iterator[str]:
+        field, key = _KINDS[kind]
         with aws_errors(f"list what the endpoint {self.name} has", self._location):
-            pages = self._client.get_paginator(f"list_{kind}").paginate(NameContains=self.name)
+            pages = self._client.get_paginator(f"list_{kind}s").paginate(NameContains=self.name)
             names = [str(item[field]) for page in pages for item in page[key]]
         # a digest is all that ours have more than the endpoint's name
         digits = len(self.name) + 1

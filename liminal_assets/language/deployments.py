@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
-from liminal_assets.language.base import Block, Duration, Name, Options, Spec, one_of_keys
+from liminal_assets.language.base import Block, Duration, Name, Names, Options, Spec, one_of_keys
 from liminal_assets.language.lookups import FeatureLookups
 from liminal_assets.language.prediction_log import PredictionLogging
 from liminal_assets.language.protection import (
@@ -151,6 +151,10 @@ class Serve(Spec):
     trust: Literal["registered", "skops_only"] = "registered"
     """Which models are loaded: any that is registered, its digest checked, or of these only what
     skops wrote, which can hold no code."""
+    trusted_types: Names = ()
+    """With ``skops_only``: types of yours that such a model may make when it is loaded, besides
+    scikit-learn's, NumPy's, SciPy's and this package's; ``module.Class``, or ``module.`` for all of
+    a module."""
 
     @model_validator(mode="after")
     def _of_target(self) -> Serve:
@@ -168,6 +172,8 @@ class Serve(Spec):
             raise ValueError(
                 "SageMaker asks '/invocations' alone: endpoints can't be reached there"
             )
+        if self.trusted_types and self.trust != "skops_only":
+            raise ValueError("'trusted_types' goes with 'trust: skops_only'")
         if self.grpc_port is not None:
             if self.target in _ONE_PORT:
                 raise ValueError(f"'target: {self.target}' has one port, that of HTTP")

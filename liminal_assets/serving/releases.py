@@ -24,6 +24,7 @@ from liminal_assets.steps.compile.certificate import Certificate
 from liminal_assets.steps.identity import carried_fields
 from liminal_assets.steps.lookups import feature_source
 from liminal_assets.steps.observation import is_answer
+from liminal_assets.steps.packaging import TRUSTED_TYPES
 from liminal_assets.steps.signature import Signature
 from liminal_assets.storage.forms import identifier
 from liminal_assets.storage.registry import ModelRegistry, ModelVersion
@@ -126,6 +127,23 @@ def _check_trust(
             location=project.locate(deployment, "serve", "trust"),
             hint="skops writes pipelines of scikit-learn's and this package's types",
         )
+    asked = flavor.get("skops_trusted_types") or ()
+    if deployment.serve and deployment.serve.trust == "skops_only":
+        # what a file says of itself is nothing to go by
+        known = (*TRUSTED_TYPES, *deployment.serve.trusted_types)
+        strange = [name for name in asked if not _is_of(name, known)]
+        if strange:
+            raise StepError(
+                f"version {version.version} of {version.model} makes objects of "
+                f"{', '.join(strange)}, which the deployment doesn't trust",
+                location=project.locate(deployment, "serve", "trust"),
+                hint="name them in 'trusted_types:' if you know what they do",
+            )
+
+
+def _is_of(name: str, known: Sequence[str]) -> bool:
+    """Whether a type is named, or in a module that is (``sklearn.``)."""
+    return any(name == one or (one.endswith(".") and name.startswith(one)) for one in known)
 
 
 def _compiled(

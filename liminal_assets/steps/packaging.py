@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from liminal_assets.steps.train import Trained
 
 __all__ = [
+    "TRUSTED_TYPES",
     "Serialization",
     "code_of",
     "requirements_of",
@@ -34,7 +35,7 @@ __all__ = [
     "typed_inputs",
 ]
 
-_TRUSTED = (
+TRUSTED_TYPES = (
     "functools.partial",
     "liminal_assets.steps.transformers.",
     "numpy.",
@@ -76,7 +77,7 @@ def serialization_of(pipeline: Any) -> Serialization:
     except Exception:
         # skops raises what its parts raise about types that it can't write
         return Serialization("cloudpickle", [])
-    if all(name.startswith(_TRUSTED) for name in found):
+    if all(name.startswith(TRUSTED_TYPES) for name in found):
         return Serialization("skops", list(found))
     return Serialization("cloudpickle", [])
 

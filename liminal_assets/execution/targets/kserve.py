@@ -190,5 +190,8 @@ def _shares(server: Server, there: Manifest | None) -> Sequence[int | None]:
     rollout = server.deployment.rollout
     said = (there or {}).get("metadata", {}).get("annotations") or {}
     same = said.get(f"{PREFIX}/release-sha256") == server.sha256
-    steps = rollout.steps if rollout.strategy == "canary" and there and not same else ()
+    # a version from before the one that answers goes back at once
+    back = int(server.release.version) < int(said.get(f"{PREFIX}/model-version", 0))
+    tried = rollout.strategy == "canary" and there and not same and not back
+    steps = rollout.steps if tried else ()
     return [*(int(share) for share in steps if share < 100), None]

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any, ClassVar
 
 from liminal_assets.errors import StepError
-from liminal_assets.execution.targets.pods import PREFIX, server_name
+from liminal_assets.execution.targets.pods import server_name
 from liminal_assets.execution.targets.releases import (
-    Packed,
     ReleaseTarget,
     packed_release,
     server_config,
 )
+from liminal_assets.execution.targets.sagemaker_parameters import VERSION, Wanted
 from liminal_assets.integrations.sagemaker import Endpoint, put_object
 from liminal_assets.language.deployments import Deployment, Rollout
-from liminal_assets.language.diagnostics import Diagnostic
+from liminal_assets.language.diagnostics import Diagnostic, Location
 from liminal_assets.language.loading import Project
 from liminal_assets.language.targets import SageMaker
 from liminal_assets.steps.deploy import Deployed, TargetStatus
@@ -28,11 +28,8 @@ from liminal_assets.storage.registry import ModelVersion
 
 __all__ = ["SageMakerTarget"]
 
-_MODEL = "/opt/ml/model"
-"""Where SageMaker unpacks a model."""
-_VERSION = "LIMINAL_MODEL_VERSION"
-_LONGEST_WAIT, _LARGEST_CANARY = 3600, 50
-_SMALLEST_STEP = 10
+_EVERY = 15.0
+"""Seconds between two looks at a version that is tried."""
 _STATES = {
     "InService": "ready",
     "Failed": "failed",
@@ -65,17 +62,19 @@ class SageMakerTarget(ReleaseTarget[SageMaker]):
             url = f"{store}/{project.name}/{deployment.name}/{packed.name}"
             put_object(packed.path, url, **_access(project, spec))
             release, sha256 = packed.release, packed.sha256
-            wanted = _Wanted.of(project, deployment, spec, packed, url)
+            wanted = Wanted.of(project, deployment, spec, packed, url)
         proof = Proof.of(project, deployment, version)
         before = there.get("EndpointConfigName") if there else None
         if before != wanted.configuration:
             with _taken_back(endpoint, before, spec):
-                endpoint.make_model(wanted.model, wanted.of_model)
-                endpoint.make_configuration(wanted.configuration, wanted.of_configuration)
+                endpoint.make("model", wanted.model, wanted.of_model)
+                endpoint.make("endpoint_config", wanted.configuration, wanted.of_configuration)
                 if before is None:
                     endpoint.create(wanted.configuration, wanted.tags)
                 else:
-                    endpoint.update(wanted.configuration, _traffic(deployment.rollout, spec))
+                    if _is_tried(deployment, version, _version_of(endpoint, before)):
+                        _try(endpoint, deployment.rollout, spec, before, wanted, proof)
+                    endpoint.update(wanted.configuration, _at_once(spec))
                 endpoint.wait(wanted.configuration, spec.timeout.total_seconds())
                 evidence = _asked(endpoint, proof)
             endpoint.forget([wanted.configuration, before])
@@ -99,13 +98,11 @@ class SageMakerTarget(ReleaseTarget[SageMaker]):
         found = endpoint.described()
         if found is None:
             return TargetStatus("absent")
-        model = endpoint.model_of(found["EndpointConfigName"])
-        said = model.get("PrimaryContainer", {}).get("Environment", {})
         status = found["EndpointStatus"]
         reason = {"why": found["FailureReason"]} if found.get("FailureReason") else {}
         return TargetStatus(
             _STATES.get(status, "starting"),
-            said.get(_VERSION),
+            _version_of(endpoint, found["EndpointConfigName"]),
             _address(endpoint),
             {"status": status, **reason},
         )
@@ -137,104 +134,6 @@ def _unknown_secrets(project: Project, deployment: Deployment) -> Iterator[Diagn
             )
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """What SageMaker is to have of a version.
-
-    Attributes:
-        model: the model's name.
-        of_model: the parameters of ``CreateModel``.
-        configuration: the configuration's name.
-        of_configuration: the parameters of ``CreateEndpointConfig``.
-        tags: those of the endpoint, which has one version after the other.
-    """
-
-    model: str
-    of_model: Mapping[str, Any]
-    configuration: str
-    of_configuration: Mapping[str, Any]
-    tags: list[dict[str, str]]
-
-    @classmethod
-    def of(
-        cls, project: Project, deployment: Deployment, spec: SageMaker, packed: Packed, url: str
-    ) -> _Wanted:
-        name = server_name(project, deployment)
-        of_model = _model(deployment, spec, packed, url)
-        model = f"{name}-{_digest(of_model)}"
-        of_configuration = _configuration(model, spec)
-        lasting = {f"{PREFIX}:model": packed.release.name, **spec.tags}
-        release = packed.release
-        passing = {
-            f"{PREFIX}:model-version": release.version,
-            f"{PREFIX}:mlflow-run": release.run_id or "",
-            f"{PREFIX}:release-sha256": packed.sha256,
-        }
-        tags = {"Tags": _tags({**passing, **lasting})}
-        return cls(
-            model,
-            {**of_model, **tags},
-            f"{name}-{_digest(of_configuration)}",
-            {**of_configuration, **tags},
-            _tags(lasting),
-        )
-
-
-def _model(deployment: Deployment, spec: SageMaker, packed: Packed, url: str) -> dict[str, Any]:
-    workers = deployment.serve.workers if deployment.serve else 1
-    network = {"Subnets": list(spec.subnets), "SecurityGroupIds": list(spec.security_groups)}
-    return {
-        "PrimaryContainer": {
-            "Image": spec.image,
-            "ModelDataUrl": url,
-            "Environment": {
-                "LIMINAL_RELEASE": _MODEL,
-                "LIMINAL_KEY": packed.release.key,
-                "LIMINAL_WORKERS": str(workers),
-                _VERSION: packed.release.version,
-            },
-        },
-        "ExecutionRoleArn": spec.role,
-        **({"VpcConfig": network} if spec.subnets else {}),
-    }
-
-
-def _configuration(model: str, spec: SageMaker) -> dict[str, Any]:
-    variant: dict[str, Any] = {"VariantName": "live", "ModelName": model}
-    if serverless := spec.serverless:
-        variant["ServerlessConfig"] = {
-            "MemorySizeInMB": serverless.memory_mb,
-            "MaxConcurrency": serverless.max_concurrency,
-        }
-        if serverless.provisioned:
-            variant["ServerlessConfig"]["ProvisionedConcurrency"] = serverless.provisioned
-    else:
-        variant["InstanceType"] = spec.instance_type
-        variant["InitialInstanceCount"] = spec.instances
-        variant["InitialVariantWeight"] = 1.0
-    capture: dict[str, Any] = {}
-    if spec.data_capture:
-        capture["DataCaptureConfig"] = {
-            "EnableCapture": True,
-            "InitialSamplingPercentage": spec.data_capture.percentage,
-            "DestinationS3Uri": spec.data_capture.to,
-            "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
-            "CaptureContentTypeHeader": {
-                "JsonContentTypes": ["application/json"],
-                "CsvContentTypes": ["text/csv"],
-            },
-        }
-    return {"ProductionVariants": [variant], **capture}
-
-
-def _tags(values: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"Key": key, "Value": value} for key, value in values.items() if value]
-
-
-def _digest(parameters: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
-
-
 def _unshiftable(
     rollout: Rollout, spec: SageMaker
 ) -> Iterator[tuple[tuple[str, ...], str, str | None]]:
@@ -242,50 +141,20 @@ def _unshiftable(
     if spec.serverless:
         yield ("strategy",), "a serverless endpoint takes versions over all at once", None
         return
-    if _shift(rollout) is None:
-        said = ", ".join(f"{step:g}" for step in rollout.steps)
-        yield (
-            ("steps",),
-            f"SageMaker can't shift traffic by the steps {said}",
-            f"one canary of at most {_LARGEST_CANARY} %, as [10, 100], or equal steps of "
-            f"{_SMALLEST_STEP} to {_LARGEST_CANARY} %, as [25, 50, 75, 100]",
-        )
-    if rollout.wait is None or rollout.wait.total_seconds() > _LONGEST_WAIT:
-        yield ("wait",), "SageMaker waits up to an hour after a step", "wait: 10m"
-    if "rollback_on" in rollout.model_fields_set and not spec.alarms:
-        yield (
-            ("rollback_on",),
-            "SageMaker rolls back by CloudWatch's alarms",
-            "name them in 'alarms:' of 'sagemaker:'",
-        )
+    if rollout.wait is None:
+        yield ("strategy",), "SageMaker needs to know how long a step lasts", "wait: 10m"
+    if rollout.rollback_on.disagreement is not None:
+        yield ("rollback_on", "disagreement"), "SageMaker doesn't compare answers", None
 
 
-def _shift(rollout: Rollout) -> dict[str, Any] | None:
-    """SageMaker's words for the steps of a canary; None if it has none."""
-    steps = rollout.steps
-    first = int(steps[0]) if steps else 0
-    if not steps or steps[-1] != 100 or any(step != int(step) for step in steps):
-        return None
-    size = {"Type": "CAPACITY_PERCENT", "Value": first}
-    if len(steps) == 2 and first <= _LARGEST_CANARY:
-        return {"Type": "CANARY", "CanarySize": size}
-    equal = all(step == min(100, first * (index + 1)) for index, step in enumerate(steps))
-    if len(steps) > 2 and equal and _SMALLEST_STEP <= first <= _LARGEST_CANARY:
-        return {"Type": "LINEAR", "LinearStepSize": size}
-    return None
-
-
-def _traffic(rollout: Rollout, spec: SageMaker) -> dict[str, Any]:
-    """How an endpoint takes a version over: SageMaker's ``DeploymentConfig``."""
+def _at_once(spec: SageMaker) -> dict[str, Any]:
+    """How an endpoint comes to another configuration: SageMaker's ``DeploymentConfig``."""
     if spec.serverless:
         return {}
-    shift = _shift(rollout) if rollout.strategy == "canary" else None
-    wait = int(rollout.wait.total_seconds()) if shift and rollout.wait else 0
     longest = int(spec.timeout.total_seconds())
-    traffic = {**(shift or {"Type": "ALL_AT_ONCE"}), "WaitIntervalInSeconds": wait}
     said: dict[str, Any] = {
         "BlueGreenUpdatePolicy": {
-            "TrafficRoutingConfiguration": traffic,
+            "TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0},
             # what SageMaker allows
             "MaximumExecutionTimeoutInSeconds": min(max(600, longest), 28_800),
         }
@@ -294,6 +163,101 @@ def _traffic(rollout: Rollout, spec: SageMaker) -> dict[str, Any]:
         alarms = [{"AlarmName": name} for name in spec.alarms]
         said["AutoRollbackConfiguration"] = {"Alarms": alarms}
     return said
+
+
+def _is_tried(deployment: Deployment, version: ModelVersion, before: str | None) -> bool:
+    """Whether a version takes over step by step. One from before the version that answers goes
+    back at once."""
+    back = before is not None and version.version < int(before)
+    return deployment.rollout.strategy == "canary" and not back
+
+
+def _try(
+    endpoint: Endpoint,
+    rollout: Rollout,
+    spec: SageMaker,
+    before: str,
+    wanted: Wanted,
+    proof: Proof,
+) -> None:
+    """Puts a version beside the one that answers, asks it, and gives it a growing share of the
+    requests. One that fails has no share any more when this returns.
+
+    Raises:
+        StepError: it answers otherwise than the registry's model, or breaks a limit.
+    """
+    seconds = spec.timeout.total_seconds()
+    stable = endpoint.variants(before)
+    name, parameters = wanted.beside(stable)
+    endpoint.make("endpoint_config", name, parameters)
+    endpoint.update(name, _at_once(spec))
+    endpoint.wait(name, seconds)
+    candidate = str(wanted.variant["VariantName"])
+    _asked(endpoint, proof, candidate)
+    try:
+        for share in (share for share in rollout.steps if share < 100):
+            rest = (100 - share) / len(stable)
+            endpoint.weigh({**_weights(stable, rest), candidate: share})
+            endpoint.wait(name, seconds)
+            _hold(endpoint, candidate, rollout, spec, proof.location)
+    except BaseException:
+        # at once: the way back to the configuration before takes minutes, and is taken anyway
+        with suppress(StepError):
+            endpoint.weigh({**_weights(stable, 1.0), candidate: 0.0})
+            endpoint.wait(name, seconds)
+        raise
+
+
+def _weights(variants: Sequence[Mapping[str, Any]], each: float) -> dict[str, float]:
+    return {str(variant["VariantName"]): each for variant in variants}
+
+
+def _hold(
+    endpoint: Endpoint, candidate: str, rollout: Rollout, spec: SageMaker, location: Location
+) -> None:
+    """Watches one step to its end.
+
+    Raises:
+        StepError: an alarm is on, or a limit of ``rollback_on`` is broken.
+    """
+    began = datetime.now(timezone.utc)
+    ends = time.monotonic() + (rollout.wait.total_seconds() if rollout.wait else 0.0)
+    while (left := ends - time.monotonic()) > 0:
+        time.sleep(min(_EVERY, left))
+        problem = _problem(endpoint, candidate, rollout, spec, began)
+        if problem:
+            raise StepError(
+                f"the variant {candidate} is taken back: {problem}",
+                location=location,
+                hint="what answered before goes on",
+            )
+
+
+def _problem(
+    endpoint: Endpoint, candidate: str, rollout: Rollout, spec: SageMaker, began: datetime
+) -> str:
+    """What speaks against a version; empty if nothing does. A limit counts as broken as soon as it
+    would be over ``min_requests``."""
+    if on := endpoint.alarms(spec.alarms):
+        return f"CloudWatch's alarm {', '.join(on)} is on"
+    limits, least = rollout.rollback_on, rollout.min_requests
+    if limits.error_rate is None and limits.p99_ms is None:
+        return ""
+    found = endpoint.measured(candidate, began)
+    counted = max(found.requests, least)
+    if limits.error_rate is not None and found.errors > limits.error_rate * counted:
+        return f"{found.errors} of {found.requests} requests failed"
+    late = found.p99_ms is not None and limits.p99_ms is not None and found.p99_ms > limits.p99_ms
+    if late and found.requests >= least:
+        return f"99 % of its answers took {found.p99_ms:.4g} ms, not {limits.p99_ms:g} ms"
+    return ""
+
+
+def _version_of(endpoint: Endpoint, configuration: str) -> str | None:
+    """The version that answers by a configuration."""
+    container = endpoint.model_of(configuration).get("PrimaryContainer", {})
+    version: str | None = container.get("Environment", {}).get(VERSION)
+    return version
 
 
 def _settled(endpoint: Endpoint) -> Mapping[str, Any] | None:
@@ -340,15 +304,15 @@ def _taken_back(endpoint: Endpoint, before: str | None, spec: SageMaker) -> Iter
         raise
 
 
-def _asked(endpoint: Endpoint, proof: Proof) -> dict[str, Any]:
-    """The first prediction, where these credentials may ask for one.
+def _asked(endpoint: Endpoint, proof: Proof, variant: str | None = None) -> dict[str, Any]:
+    """The first prediction of an endpoint or a variant, where these credentials may ask for one.
 
     Raises:
         StepError: the endpoint answers otherwise than the registry's model.
     """
     body = json.dumps({"dataframe_records": [proof.row]}).encode()
     try:
-        answer = endpoint.ask(body)
+        answer = endpoint.ask(body, variant)
     except StepError as error:
         return {"first_prediction": None, "not_asked": error.message}
     said: Any = None
