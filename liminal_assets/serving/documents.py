@@ -21,9 +21,8 @@ __all__ = ["Documents"]
 
 @dataclass(frozen=True)
 class Documents:
-    """The documents of one version of a model."""
+    """The documents of a server at one moment."""
 
-    model: ServedModel | None
     openapi: bytes
     page: bytes
 
@@ -32,7 +31,7 @@ class Documents:
         """The documents of a server as it is now."""
         document = openapi(described)
         page = _page(document, described)
-        return cls(described.model, msgspec.json.encode(document), page.encode())
+        return cls(msgspec.json.encode(document), page.encode())
 
 
 def _page(document: Mapping[str, Any], described: Described) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from operator import is_not
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,6 +15,7 @@ from liminal_assets.serving.team import health_of
 if TYPE_CHECKING:
     from liminal_assets.serving.app import ServingApp
     from liminal_assets.serving.documents import Documents
+    from liminal_assets.serving.model import ServedModel
 
 __all__ = ["Pages"]
 
@@ -27,7 +29,7 @@ class Pages:
 
     def __init__(self, app: ServingApp) -> None:
         self._app = app
-        self._documents: Documents | None = None
+        self._documents: tuple[Sequence[ServedModel | None], Documents] | None = None
 
     @property
     def routes(self) -> Iterator[Page]:
@@ -97,12 +99,13 @@ class Pages:
         return Response(200, self._documentation().page, kind=HTML)
 
     def _documentation(self) -> Documents:
-        """The documents of the version that answers now."""
+        """The documents of the versions that answer now."""
         # a server that nobody asks for them needs none of it
         from liminal_assets.serving.documents import Documents
         from liminal_assets.serving.openapi import Described
 
-        model = self._app.live.state.model
-        if self._documents is None or self._documents.model is not model:
-            self._documents = Documents.of(Described.of(self._app))
-        return self._documents
+        described = Described.of(self._app)
+        about = (described.model, described.candidate)
+        if self._documents is None or any(map(is_not, self._documents[0], about)):
+            self._documents = about, Documents.of(described)
+        return self._documents[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ from schemathesis.specs.openapi import checks as of_openapi
 from liminal_assets.serving.app import ServingApp
 from liminal_assets.serving.auth import AuthConfig, Authenticator, JwtConfig, digest
 from liminal_assets.serving.config import Limits
+from liminal_assets.serving.folders import ServingFolders
 from liminal_assets.serving.functions import Functions
 from liminal_assets.serving.guard import Guard
-from liminal_assets.serving.live import LiveModel
+from liminal_assets.serving.live import LiveModel, State
 from liminal_assets.serving.openapi import Described, openapi
 from liminal_assets.serving.openapi.operations import OPERATIONS
 from liminal_assets.serving.records import Recording
 from liminal_assets.serving.spool import Spool, SpoolSettings
+from liminal_assets.serving.team import Place, Team, write_team
 from liminal_assets.serving.watch import Watch
 from liminal_assets_tests.serving.conftest import running
 
@@ -166,6 +169,38 @@ def test_it_names_the_real_fields_and_its_examples_are_answered(server: ServingA
                     assert answer.status_code == 200, (path, example, answer.text)
                     tried += 1
         assert tried == 3 + 5 + 2 + 1
+
+
+def test_it_tells_of_the_workers(app: ServingApp, tmp_path: Path) -> None:
+    folders = ServingFolders(tmp_path)
+    folders.workers.mkdir(parents=True)
+    write_team(folders, Team(1, 0.0, (Place(None, 0.0), Place(2, 0.0, 3, "by signal 9"))))
+    with running(ServingApp(app.live, folders=folders)) as client:
+        api = schemathesis.openapi.from_url(f"{client.base_url}/openapi.json")
+        response = client.get("/readyz")
+        assert [one["state"] for one in response.json()["workers"]["each"]] == [
+            "restarting",
+            "loading",
+        ]
+        api["/readyz"]["GET"].validate_response(response)
+
+
+def test_it_changes_with_the_versions_that_answer(app: ServingApp, tmp_path: Path) -> None:
+    stable = app.live.state.model
+    assert stable
+    live = LiveModel(State(stable))
+    with running(whole(live, tmp_path)) as client:
+
+        def versions() -> Any:
+            paths = client.get("/openapi.json").json()["paths"]
+            infer = paths["/v2/models/{name}/versions/{version}/infer"]["post"]
+            return infer["parameters"][1]["schema"]["enum"]
+
+        assert versions() == ["7"]
+        live.state = State(stable, candidate=replace(stable, version="8"))
+        assert versions() == ["7", "8"]
+        live.state = State(live.state.candidate)
+        assert versions() == ["8"]
 
 
 def test_other_methods_are_refused(server: ServingApp) -> None:

@@ -32,6 +32,7 @@ class Described:
         routes: its paths.
         auth: who may ask; None: anyone.
         public: the paths that need neither key nor rate.
+        candidate: the version that a rollout tries.
     """
 
     title: str
@@ -40,19 +41,26 @@ class Described:
     routes: tuple[Page | Scoring | Called, ...]
     auth: AuthConfig | None = None
     public: frozenset[str] = frozenset()
+    candidate: ServedModel | None = None
 
     @classmethod
     def of(cls, app: ServingApp) -> Described:
         """A server as it is now."""
-        guard = app.guard
+        guard, state = app.guard, app.live.state
         return cls(
             app.title,
-            app.live.state.model,
+            state.model,
             guard.limits,
             app.router.routes,
             guard.authenticator.config if guard.authenticator else None,
             guard.public,
+            state.candidate,
         )
+
+    @property
+    def versions(self) -> list[str]:
+        """Those that can be asked."""
+        return [model.version for model in (self.model, self.candidate) if model]
 
     @cached_property
     def signature(self) -> Signature:

@@ -136,7 +136,7 @@ def _variables(described: Described, path: str) -> list[dict[str, Any]]:
     model = described.model
     known: dict[str, Any] = {
         "name": {"enum": sorted({described.title, model.name}) if model else [described.title]},
-        "version": {"enum": [model.version]} if model else {"type": "string"},
+        "version": {"enum": described.versions} if model else {"type": "string"},
     }
     return [
         {"name": name, "in": "path", "required": True, "schema": known[name]}

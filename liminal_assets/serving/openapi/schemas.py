@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from liminal_assets.serving.openapi.described import Described
 from liminal_assets.serving.protocols.tensors import TENSOR_TYPES
+from liminal_assets.serving.spool import LogState
+from liminal_assets.serving.team import WorkerHealth
 from liminal_assets.steps.signature import Field, FieldType, Signature
 
 __all__ = ["array", "components", "ref", "row_schemas", "text"]
@@ -196,6 +200,9 @@ _ERROR = {
     "problem_count": {"type": "integer"},
 }
 _NULLABLE = {"type": ["string", "null"]}
+(_worker, _log), _structs = msgspec.json.schema_components(
+    (WorkerHealth, LogState), ref_template="#/components/schemas/{name}"
+)
 _OWN = {
     "Problem": _object(_PROBLEM, ["row", "field", "message"]),
     "Error": _object(
@@ -207,8 +214,17 @@ _OWN = {
     ),
     "Alive": _object({"status": {"const": "alive"}}),
     "Ready": _object(
-        {"ready": {"type": "boolean"}, "model_version": _NULLABLE, "problem": _NULLABLE}
+        {
+            "ready": {"type": "boolean"},
+            "model_version": _NULLABLE,
+            "problem": _NULLABLE,
+            "workers": _object(
+                {"ready": {"type": "integer"}, "of": {"type": "integer"}, "each": array(_worker)}
+            ),
+        },
+        ["ready", "model_version", "problem"],
     ),
+    **_structs,
     "Info": _object(
         {
             **dict.fromkeys(
@@ -219,7 +235,7 @@ _OWN = {
             "candidate_share": {"type": "number"},
             "candidate_shadow": {"type": "number"},
             "certificate": {"type": ["object", "null"]},
-            "prediction_log": {"type": ["object", "null"]},
+            "prediction_log": {"anyOf": [_log, {"type": "null"}]},
         }
     ),
     "Accepted": _object({"accepted": {"type": "integer"}, "feedback_ids": array(text)}),

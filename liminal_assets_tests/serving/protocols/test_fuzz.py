@@ -148,3 +148,64 @@ def test_tensors_are_answered_or_refused(app: ServingApp, said: Any, raw: bytes)
     head = json.dumps(said).encode()
     length = {"inference-header-content-length": str(len(head))}
     well_formed(INFER, ask(app, INFER, head + raw, **length))
+
+
+FIXED = [
+    *(pa.int8(), pa.uint16(), pa.int32(), pa.uint64(), pa.float16(), pa.float32(), pa.float64()),
+    *(pa.date32(), pa.date64(), pa.time32("ms"), pa.time64("ns"), pa.duration("us"), pa.null()),
+    *(pa.timestamp("s"), pa.timestamp("ns", "UTC"), pa.timestamp("us", "+05:45")),
+    *(pa.decimal128(38, 10), pa.decimal256(76, -3), pa.binary(3), pa.month_day_nano_interval()),
+]
+"""Types whose values are so many bytes, whatever these are."""
+OTHERS = [
+    pa.array(["a", None]),
+    pa.array([b"\xff", b""], pa.large_binary()),
+    pa.array(["x", "y"], pa.string_view()),
+    pa.array([True, None]),
+    pa.array([[1.0], []]),
+    pa.array([{"a": 1}, None]),
+    pa.array(["x", "x"]).dictionary_encode(),
+    pa.array([1.5, None]).dictionary_encode(),
+    pa.RunEndEncodedArray.from_arrays(pa.array([2], pa.int32()), pa.array([7.0])),
+    pa.array([[(1, 2)], None], pa.map_(pa.int8(), pa.int8())),
+]
+
+
+@st.composite
+def columns(draw: st.DrawFn) -> pa.Array:
+    """Two values of some type."""
+    kind = draw(st.sampled_from([*FIXED, None]))
+    if kind is None:
+        return draw(st.sampled_from(OTHERS))
+    if pa.types.is_null(kind):
+        return pa.nulls(2)
+    size = 2 * kind.bit_width // 8
+    zeros, odd = st.just(bytes(size)), st.binary(min_size=size, max_size=size)
+    nulls = draw(st.sampled_from([None, pa.py_buffer(b"\x01")]))
+    return pa.Array.from_buffers(kind, 2, [nulls, pa.py_buffer(draw(zeros | odd))])
+
+
+@FUZZ
+@given(st.dictionaries(names, columns(), min_size=1), st.booleans())
+def test_columns_of_any_type_are_answered_or_refused(
+    app: ServingApp, said: dict[str, pa.Array], whole: bool
+) -> None:
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(flights(2), preserve_index=False) if whole else None
+    for name, column in said.items():
+        if table is None:
+            table = pa.table({name: column})
+        elif name in table.column_names:
+            table = table.set_column(table.column_names.index(name), name, column)
+        else:
+            table = table.append_column(name, column)
+    well_formed("/predict", ask(app, "/predict", stream(table), **{"content-type": ARROW}))
+    sink = pa.BufferOutputStream()
+    try:
+        pq.write_table(table, sink)
+    except (pa.ArrowException, OSError, ValueError):
+        # what Parquet can't hold
+        return
+    body = sink.getvalue().to_pybytes()
+    well_formed("/invocations", ask(app, "/invocations", body, **{"content-type": PARQUET}))
