@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -111,7 +112,28 @@ def _say_at(entries: list[_Entry], moment: datetime, *, as_json: bool) -> None:
         decision = entry.decision
         used = "none" if decision.champion is None else f"version {decision.champion}"
         since = decision.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        say(f"{when}: {entry.of}: {used} ({decision.action} of {since} by {decision.actor})")
+        reason = f": {decision.reason}" if decision.reason else ""
+        by = f"{decision.action} of {since} by {decision.actor}"
+        say(f"{when}: {entry.of}: {used} ({by}{reason})")
+        for line in _said(decision.evidence):
+            say(f"  {line}")
+
+
+def _said(evidence: Mapping[str, Any]) -> Iterator[str]:
+    """What a decision rests on, a line for each part of it."""
+    for name, value in evidence.items():
+        if isinstance(value, Mapping):
+            value = ", ".join(f"{key} {_value(one)}" for key, one in value.items())
+        if value not in (None, "", [], {}):
+            yield f"{name}: {_value(value)}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} {_value(one)}" for key, one in value.items()) + "}"
+    return str(value)
 
 
 def _row(entry: _Entry) -> list[str]:

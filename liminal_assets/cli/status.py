@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,8 +11,9 @@ import click
 
 from liminal_assets.cli.options import as_json, open_projects, project_options
 from liminal_assets.cli.output import print_json, print_table, say
-from liminal_assets.errors import StepError
-from liminal_assets.language.deployments import Deployment, Serve
+from liminal_assets.cli.served import live_since, served
+from liminal_assets.cli.trials import print_trials, print_workers
+from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.loading import Project
 from liminal_assets.language.monitors import Monitor
 
@@ -26,16 +24,14 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_PATIENCE = 1.0
-"""Seconds that a server has to answer."""
-
 
 @click.command("status")
 @project_options
 @as_json
 def command(project: Path, env: str | None, as_json: bool) -> None:
-    """Show each deployment (version in use, traffic, health, last refresh, drift) and each
-    pipeline (last run, next run)."""
+    """Show each deployment (version in use and since when, the version that is tried, traffic,
+    health, last refresh, drift), each worker of its server, and each pipeline (last run, next
+    run)."""
     from liminal_assets.cli.session import open_session
 
     every: list[dict[str, Any]] = []
@@ -67,12 +63,22 @@ def _print(project: Project, rows: list[dict[str, Any]], pipelines: list[dict[st
         say(f"{project.name} has no deployments")
     if rows:
         print_table(
-            ["deployment", "model", "version", "traffic", "health", "refreshed", "monitors"],
+            [
+                "deployment",
+                "model",
+                "version",
+                "since",
+                "traffic",
+                "health",
+                "refreshed",
+                "monitors",
+            ],
             [
                 [
                     row["deployment"],
                     row["model"],
-                    str(row["version"] or "none"),
+                    str(row["running_version"] or row["version"] or "none"),
+                    _ago(row["since"]) if row["since"] else "",
                     row["traffic"],
                     row["health"],
                     _ago(row["refreshed"]),
@@ -81,23 +87,35 @@ def _print(project: Project, rows: list[dict[str, Any]], pipelines: list[dict[st
                 for row in rows
             ],
         )
+        for row in rows:
+            if row["problem"]:
+                say(f"{row['deployment']}: {row['problem']}", style="yellow")
+        print_trials(rows, _ago)
+        print_workers(rows, _ago)
 
 
 def _status(session: Session, deployment: Deployment) -> dict[str, Any]:
     from liminal_assets.storage.registry import ModelRegistry
 
     champion = ModelRegistry(session.project).champion(deployment.model)
-    served = _served(session.project, deployment)
+    server = served(session.project, deployment) or {}
     refreshed = _refreshed(session, deployment.name)
     scored = "scored" if refreshed else "not scored yet"
-    running = served.get("version") if served else None
+    running = server.get("running_version")
+    version = str(champion.version) if champion else None
+    used = running or version
     return {
         "deployment": deployment.name,
         "model": deployment.model,
         "version": champion.version if champion else None,
         "running_version": running,
-        "traffic": "100 %" if champion else "",
-        "health": served["health"] if served else scored,
+        "since": live_since(session.project, deployment, used) if used else None,
+        "traffic": server.get("traffic", "100 %" if champion else ""),
+        "share": server.get("share", 100.0 if champion else 0.0),
+        "candidate": server.get("candidate"),
+        "health": server.get("health", scored),
+        "problem": server.get("problem"),
+        "workers": server.get("workers", []),
         "refreshed": refreshed.isoformat() if refreshed else None,
         "monitors": {
             monitor.name: _monitored(session, monitor)
@@ -105,48 +123,6 @@ def _status(session: Session, deployment: Deployment) -> dict[str, Any]:
             if monitor.deployment == deployment.name
         },
     }
-
-
-def _served(project: Project, deployment: Deployment) -> dict[str, Any] | None:
-    """What is said of a model server, by itself or by its target; None for batch scores."""
-    serve = deployment.serve
-    if serve is None:
-        return None
-    if serve.target == "local" and (answer := _answered(serve)) is not None:
-        return answer
-    from liminal_assets.steps.deploy import target_of
-
-    try:
-        told = target_of(project, deployment).status(project, deployment)
-    except StepError as error:
-        return {"health": f"unknown: {error.message}"}
-    if serve.target == "local" and told.state == "stopped":
-        anywhere = " (port 0 is any free one)" if serve.port == 0 else ""
-        return {"health": f"not running{anywhere}"}
-    details = ", ".join(f"{key} {value}" for key, value in told.details.items())
-    return {
-        "health": f"{told.state} ({details})" if details else told.state,
-        "version": told.version,
-    }
-
-
-def _answered(serve: Serve) -> dict[str, Any] | None:
-    """What a server of this machine says of itself; None if it doesn't answer."""
-    base = f"http://{serve.host}:{serve.port}"
-    if serve.port == 0:
-        return None
-    try:
-        # the address comes from the project's own file
-        with urllib.request.urlopen(f"{base}/readyz", timeout=_PATIENCE):  # noqa: S310
-            pass
-        with urllib.request.urlopen(f"{base}/info", timeout=_PATIENCE) as answer:  # noqa: S310
-            told = json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        return {"health": f"not ready ({error.code})"}
-    except (OSError, ValueError):
-        return None
-    version = told.get("model_version", told.get("version")) if isinstance(told, dict) else None
-    return {"health": "ready", "version": version}
 
 
 def _refreshed(session: Session, name: str) -> datetime | None:

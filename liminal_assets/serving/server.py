@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import IO
 
 import msgspec
 
@@ -49,6 +50,7 @@ from liminal_assets.storage.journal import Journal
 __all__ = ["end_with", "run", "serve", "sole_controller"]
 
 _LOOK_SECONDS = 0.05
+_LOCK_TIMES = 3
 _KILL_SECONDS = 10.0
 """After the longest drain, a worker that is still there is killed."""
 
@@ -268,20 +270,31 @@ def sole_controller(folders: ServingFolders, name: str) -> Iterator[None]:
     """
     folders.lock.parent.mkdir(parents=True, exist_ok=True)
     with folders.lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(file):
             file.seek(0)
             holder = file.read().strip()
             who = f" (process {holder})" if holder else ""
             raise StepError(
                 f"a server of {name} runs on this machine already{who}",
                 hint="it takes over what is promoted by itself; 'workers' makes it larger",
-            ) from None
+            )
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    """Takes the lock, if no other server has it."""
+    for _ in range(_LOCK_TIMES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # 'liminal status' holds it for an instant to see whether anybody does
+            time.sleep(_LOOK_SECONDS)
+        else:
+            return True
+    return False
 
 
 def end_with(parent: int) -> None:

@@ -3,6 +3,11 @@
 ``<data>/<project>/_journal/<name>/00000007.json``. A file appears at once and whole, and none is
 written twice: the number is the order, even when clocks jump. The journal answers what was in
 production at any moment, and on which evidence.
+
+Who decides holds a lock: of the file system on one machine, and in object storage one that needs
+nothing but whole objects (:mod:`liminal_assets.storage.store_lock`). There a file's name ends with
+the decision's id besides, so that even a writer that was stopped for longer than the lock waits for
+it replaces nobody's decision: two would have the same number, in the order of their moments.
 """
 
 from __future__ import annotations
@@ -10,9 +15,10 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -22,6 +28,7 @@ from liminal_assets.errors import StepError
 from liminal_assets.language.loading import Project
 from liminal_assets.storage.forms import engine_errors
 from liminal_assets.storage.locks import file_lock
+from liminal_assets.storage.store_lock import store_lock
 from liminal_assets.storage.tables import TableStore
 
 __all__ = ["APPROVE", "FINISH", "Decision", "Journal"]
@@ -86,6 +93,8 @@ class Journal:
         self._folder = f"{store.root}/_journal/{name}"
         self._options = project.spec.storage.data_options
         self._local = Path(self._folder) if "://" not in self._folder else None
+        self._holding = threading.RLock()
+        self._held = False
 
     def append(
         self,
@@ -103,8 +112,9 @@ class Journal:
         Raises:
             StepError: the journal can't be written.
         """
-        decision = self._next(action, version, champion, previous, reason, actor, evidence)
-        return self._commit(decision)
+        with self.lock():
+            decision = self._next(action, version, champion, previous, reason, actor, evidence)
+            return self._commit(decision)
 
     @contextmanager
     def changing(
@@ -127,6 +137,15 @@ class Journal:
         yield decision
         self._commit(decision)
         self._remove(_PENDING)
+
+    def settled(self, champion: int | None) -> bool:
+        """Whether there is nothing that :meth:`recover` would change; it needs no lock.
+
+        Args:
+            champion: the version that is in use now.
+        """
+        last = self.last()
+        return champion == (last.champion if last else None) and self._read(_PENDING) is None
 
     def recover(self, champion: int | None) -> None:
         """Ends what a crash cut off, and notes a champion that something else chose.
@@ -152,18 +171,39 @@ class Journal:
                 actor="unknown",
             )
 
-    def lock(self) -> Any:
-        """Keeps other processes of this machine from deciding at the same time."""
-        return file_lock(self._local / ".lock") if self._local else nullcontext()
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps others from deciding at the same time; who holds it may take it again.
+
+        Raises:
+            StepError: the storage can't be used.
+        """
+        with self._holding:
+            if self._held:
+                yield
+                return
+            with ExitStack() as held:
+                with engine_errors(f"lock the journal of {self.name}"):
+                    held.enter_context(self._exclusive())
+                self._held = True
+                try:
+                    yield
+                finally:
+                    self._held = False
+
+    def _exclusive(self) -> AbstractContextManager[None]:
+        if self._local:
+            return file_lock(self._local / ".lock")
+        filesystem, folder = self._remote()
+        return store_lock(filesystem, f"{folder}/_lock")
 
     def decisions(self) -> list[Decision]:
         """Every decision, in order."""
-        names = sorted(name for name in self._names() if not name.startswith("."))
-        return [found for name in names if (found := self._read(name)) is not None]
+        return [found for name in self._ordered() if (found := self._read(name)) is not None]
 
     def newest(self) -> Iterator[Decision]:
         """Every decision, the newest first, each read when it is asked for."""
-        for name in sorted((n for n in self._names() if not n.startswith(".")), reverse=True):
+        for name in reversed(self._ordered()):
             if (found := self._read(name)) is not None:
                 yield found
 
@@ -209,22 +249,23 @@ class Journal:
 
     def _commit(self, decision: Decision) -> Decision:
         """Takes the first free number."""
+        if not self._local:
+            self._write(f"{decision.number:08d}-{decision.id}.json", decision)
+            return decision
         while not self._write(f"{decision.number:08d}.json", decision):
             decision = replace(decision, number=decision.number + 1)
         return decision
 
     def _write(self, name: str, decision: Decision, *, replace_old: bool = False) -> bool:
-        """Writes a file; False, and nothing is written, if it is there and mustn't change."""
+        """Writes a file; False, and nothing is written, if it is there and mustn't change. In
+        object storage nobody else writes one of that name."""
         content = json.dumps(decision.as_dict(), indent=1, default=str).encode()
         with engine_errors(f"write the journal of {self.name}"):
             if self._local:
                 return _write_local(self._local / name, content, replace_old=replace_old)
             filesystem, folder = self._remote()
-            path = f"{folder}/{name}"
-            if not replace_old and filesystem.exists(path):
-                return False
             filesystem.makedirs(folder, exist_ok=True)
-            filesystem.pipe_file(path, content)
+            filesystem.pipe_file(f"{folder}/{name}", content)
             return True
 
     def _read(self, name: str) -> Decision | None:
@@ -251,6 +292,16 @@ class Journal:
             filesystem, folder = self._remote()
             with suppress(FileNotFoundError):
                 filesystem.rm_file(f"{folder}/{name}")
+
+    def _ordered(self) -> list[str]:
+        """The files of decisions, the oldest first. Those of one number, which a lock that was
+        broken leaves, are in the order of their moments."""
+        names = sorted(name for name in self._names() if not name.startswith("."))
+        numbers = [name[:8] for name in names]
+        if len(set(numbers)) == len(numbers):
+            return names
+        moments = {name: found.at for name in names if (found := self._read(name)) is not None}
+        return sorted(moments, key=lambda name: (name[:8], moments[name]))
 
     def _names(self) -> list[str]:
         if self._local:

@@ -304,9 +304,11 @@ class ModelRegistry:
     def history(self, model: str) -> list[Decision]:
         """Every decision about a model, the oldest first, after mending what a crash cut off."""
         journal = Journal(self.project, model)
-        with journal.lock():
-            journal.recover(self._champion_number(model))
-            return journal.decisions()
+        if not journal.settled(self._champion_number(model)):
+            with journal.lock():
+                # what was under way may be done by now
+                journal.recover(self._champion_number(model))
+        return journal.decisions()
 
     def taken_back(self, version: ModelVersion) -> str | None:
         """Why a version was rolled back; None if it wasn't, or was promoted again since."""

@@ -5,13 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from datetime import datetime
+import time
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from liminal_assets.cli.main import _run
 from liminal_assets.language.loading import load_project
+from liminal_assets.serving.counts import PairCounts, VersionCounts
+from liminal_assets.serving.evidence import Report
+from liminal_assets.serving.folders import ServingFolders
+from liminal_assets.serving.live import WorkerState
+from liminal_assets.serving.plan import Plan, Progress, write_plan
+from liminal_assets.serving.rollout import Seen, evidence_of
+from liminal_assets.serving.server import sole_controller
+from liminal_assets.serving.team import Place, Team, write_team
+from liminal_assets.steps.side_by_side import Measured, SideBySide
+from liminal_assets.storage.journal import Decision, Journal
 from liminal_assets.storage.registry import ModelRegistry
 from liminal_assets_tests.cli.conftest import Liminal
 
@@ -160,6 +173,7 @@ def test_status_shows_version_health_refresh_and_drift(liminal: Liminal, shop: P
         "not running",
     )
     assert served["refreshed"] is None
+    assert (served["candidate"], served["workers"], served["problem"]) == (None, [], None)
     assert (scored["deployment"], scored["health"], scored["traffic"]) == (
         "late_scores",
         "scored",
@@ -168,5 +182,115 @@ def test_status_shows_version_health_refresh_and_drift(liminal: Liminal, shop: P
     assert scored["monitors"]["watch"]["breaches"] == []
     lines = liminal("status").out.split("\n")
     assert lines[0].split() == [
-        "deployment", "model", "version", "traffic", "health", "refreshed", "monitors",
+        "deployment", "model", "version", "since", "traffic", "health", "refreshed", "monitors",
     ]  # fmt: skip
+
+
+def canary_under_way(shop: Path) -> ServingFolders:
+    """The files of a server whose second worker ended, 40 s into the first step of a canary."""
+    folders = ServingFolders.of(load_project(shop).state, "late_api")
+    now = time.time()
+    progress = Progress("r1", now - 60, 0, now - 40)
+    plan = Plan(9, stable="1-abc", candidate="2-def", share=25, wanted="2", rollout=progress)
+    write_plan(folders.plan, plan)
+    places = (Place(11, now - 90), Place(None, now - 90, 4, "by signal 9"))
+    write_team(folders, Team(1, now - 90, places))
+    folders.workers.mkdir(parents=True)
+    said = WorkerState(11, 9, "1-abc", "2-def", None, now - 90)
+    (folders.workers / "11.json").write_bytes(msgspec.json.encode(said))
+    (folders.workers / "11.beat").touch()
+    slices = {"x=1": Measured(20, 0.8, 0.75, 0.05, 0.02)}
+    seen = Seen(
+        40.0,
+        VersionCounts(300),
+        VersionCounts(97, 0, 3),
+        PairCounts(90, 10, slices={"x=1": (5, 5)}),
+        SideBySide("roc_auc", Measured(50, 0.8, 0.79, 0.01, 0.02), slices),
+    )
+    report = Report("r1", now, "97 of 200 requests answered", evidence_of(seen))
+    folders.report.write_bytes(msgspec.json.encode(report))
+    return folders
+
+
+def test_status_shows_a_rollout_its_evidence_and_each_worker(liminal: Liminal, shop: Path) -> None:
+    with sole_controller(canary_under_way(shop), "late_api"):
+        served, _ = json.loads(liminal("status", "--json").out)
+        text = liminal("status").out
+    assert (served["running_version"], served["health"]) == (
+        "1",
+        "1 of 2 workers ready (restarting)",
+    )
+    assert (served["traffic"], served["share"]) == ("75 %, 25 % to 2", 75)
+    tried = served["candidate"]
+    assert (tried["version"], tried["step"], tried["share"]) == ("2", 1, 25)
+    assert tried["evidence"]["labelled"]["slices"]["x=1"]["candidate"] == 0.75
+    assert [
+        (w["state"], w["version"], w["candidate"], w["restarts"]) for w in served["workers"]
+    ] == [
+        ("ready", "1", "2", 0),
+        ("restarting", None, None, 4),
+    ]
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert any("97 of 200 requests answered" in line for line in lines)
+    assert "2 100 0.03" in lines
+    assert "all 100 0.1 50 0.8 0.79" in lines
+    assert "x=1 10 0.5 20 0.8 0.75" in lines
+    assert any(line.startswith("late_api 11 ready 1 2") for line in lines)
+    assert any("ended by signal 9" in line for line in lines)
+
+
+def test_a_shadow_that_waits_is_let_take_over_by_promoting_it_again(
+    liminal: Liminal, shop: Path
+) -> None:
+    file = shop / "liminal.yml"
+    waits = "{port: 9}, rollout: {strategy: shadow, then: wait}"
+    file.write_text(PROJECT.replace("{port: 9}", waits))
+    # the first promotion begins the shadow, and is no approval of what it will show
+    assert liminal("promote", "late_api", "--to", "1").code == 0
+    assert [one["action"] for one in decisions(liminal, "late_api")] == []
+    again = liminal("promote", "late_api", "--to", "1", "--reason", "looks good")
+    assert "late_api: version 1 takes over when its shadow has seen what it must" in again.out
+    (approved,) = decisions(liminal, "late_api")
+    assert (approved["action"], approved["version"], approved["reason"]) == (
+        "approve",
+        1,
+        "looks good",
+    )
+
+
+def decisions(liminal: Liminal, of: str) -> list[dict[str, Any]]:
+    told = json.loads(liminal("history", of, "--json").out)
+    return [one for one in told if one["of"] == of]
+
+
+def test_history_says_what_was_in_production_at_a_moment_and_on_which_evidence(
+    liminal: Liminal, shop: Path
+) -> None:
+    journal = Journal(load_project(shop), "late_api")
+    seen = Seen(600.0, VersionCounts(300), VersionCounts(100))
+    tuesday = datetime(2026, 11, 24, 14, 5).astimezone()
+    for minutes, action, version, champion in (
+        (-60, "deploy", 1, 1),
+        (-10, "canary", 2, 1),
+        (10, "deploy", 2, 2),
+    ):
+        made = Decision(
+            number=minutes + 100,
+            at=tuesday + timedelta(minutes=minutes),
+            action=action,
+            version=version,
+            champion=champion,
+            previous=None,
+            reason="25 % of requests" if action == "canary" else "within its limits",
+            actor="rollout",
+            evidence=evidence_of(seen) if action == "canary" else {},
+        )
+        journal._commit(made)
+    text = liminal("history", "late_api", "--at", "2026-11-24T14:05").out
+    (line,) = (line for line in text.splitlines() if "late_api" in line)
+    assert line.startswith("Tuesday, 2026-11-24 14:05:00")
+    assert "late_api: version 1 (canary of 2026-11-24 13:55:00 by rollout: 25 % of" in line
+    assert "  candidate: requests 100, refused 0, failed 0, error_rate 0" in text
+    told = json.loads(liminal("history", "late_api", "--at", "2026-11-24T14:20", "--json").out)
+    of_deployment = next(one for one in told["in_use"] if one["of"] == "late_api")
+    assert of_deployment["champion"] == 2

@@ -97,6 +97,14 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         journal.decisions()
 
 
+def test_who_holds_the_lock_takes_it_again(journal: Journal) -> None:
+    with journal.lock():
+        promote(journal, 1)
+        with journal.lock():
+            promote(journal, 2)
+    assert [decision.champion for decision in journal.decisions()] == [1, 2]
+
+
 def _append_many(folder: Path) -> None:
     for _ in range(20):
         Journal(Project.of("shop", folder), "returned").append("note", version=1, champion=1)
