@@ -17,16 +17,21 @@ __all__ = ["compare", "median", "ratio", "run_side"]
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def run_side(module: str, *arguments: str) -> dict[str, Any]:
-    """What ``python -m module arguments`` prints as JSON on its last line."""
+def run_side(module: str, *arguments: str, python: str = sys.executable) -> dict[str, Any]:
+    """What ``python -m module arguments`` prints as JSON on its last line.
+
+    Args:
+        python: the interpreter, for a side that needs an environment of its own.
+    """
+    own = python == sys.executable
     done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
+        [python, "-m", module, *arguments],
         cwd=ROOT,
         # as `liminal` sets it for itself; without it a busy machine slows both sides at random
         env={
             **os.environ,
             "OMP_WAIT_POLICY": "PASSIVE",
-            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]]),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *(sys.path[1:] if own else [])]),
         },
         stdout=subprocess.PIPE,
         text=True,

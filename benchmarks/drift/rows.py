@@ -13,8 +13,6 @@ COLUMNS = tuple(f"x{number}" for number in range(20))
 
 def tables(rows: int) -> tuple[Path, Path]:
     """The Parquet files of the reference and of the window, made once."""
-    import duckdb
-
     folder = Path(tempfile.gettempdir()) / f"liminal-benchmark-drift-{rows}"
     folder.mkdir(exist_ok=True)
     files = []
@@ -23,6 +21,8 @@ def tables(rows: int) -> tuple[Path, Path]:
         files.append(file)
         if file.exists():
             continue
+        import duckdb
+
         # sums of uniform numbers by a hash: near normal, and the same on every machine
         numbers = ", ".join(
             "("
