@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
     from liminal_assets.language.features import Feature
     from liminal_assets.language.loading import Project
     from liminal_assets.language.models import Model
+    from liminal_assets.language.monitors import Monitor
 
 __all__ = ["check_references"]
+
+_COUNTS = re.compile(r"\bcount\s*\(", re.IGNORECASE)
 
 
 def check_references(
@@ -36,6 +40,7 @@ def check_references(
         *_duplicates(project),
         *_references(project, unusable or {}),
         *_masked(project),
+        *_counting(project),
         *_rollouts(project),
         *_targets(project),
         *_cycles(project),
@@ -130,6 +135,8 @@ def _references(project: Project, unusable: Mapping[str, AbstractSet[str]]) -> I
         if monitor.labels and not monitor.labels.from_feedback:
             labels = monitor.labels.from_
             yield from check(labels, tables, "dataset", monitor, "performance", "labels", "from")
+        elif monitor.labels:
+            yield from _kept(project, monitor)
         if policy := monitor.policy:
             keys = ("retrain", "model") if monitor.retrain else ("on_breach", "retrain")
             yield from check(policy.model, models, "model", monitor, *keys)
@@ -206,6 +213,35 @@ def _has_entity(project: Project, name: str) -> bool:
     if models[name].features not in features:
         return models[name].features not in {block.name for block in project.spec.datasets}
     return bool(features[models[name].features].entity)
+
+
+def _kept(project: Project, monitor: Monitor) -> Iterator[Diagnostic]:
+    """Labels from feedback that no server takes."""
+    block = project.blocks.get(monitor.deployment)
+    serve = getattr(block, "serve", None)
+    if serve is not None and serve.log_predictions is None:
+        at = project.locate(monitor, "performance", "labels", "from")
+        message = f"{monitor.deployment} keeps no prediction log, and so no labels"
+        yield Diagnostic(at, "no-log", message, "take 'log_predictions: false' away there")
+
+
+def _counting(project: Project) -> Iterator[Diagnostic]:
+    """KPIs that count rows of a log which holds a share of them."""
+    deployments = {block.name: block for block in project.spec.deployments}
+    for monitor in project.spec.monitors:
+        deployment = deployments.get(monitor.deployment)
+        logged = deployment.serve.log_predictions if deployment and deployment.serve else None
+        if logged is None or logged.sample >= 1:
+            continue
+        for index, kpi in enumerate(monitor.kpis):
+            if _COUNTS.search(kpi.sql) and "sample_rate" not in kpi.sql:
+                yield Diagnostic(
+                    project.locate(monitor, "kpis", index, "sql"),
+                    "counts-a-sample",
+                    f"{kpi.kpi} counts logged rows, {logged.sample:.3g} of those answered",
+                    "sum(1 / sample_rate) counts all",
+                    "warning",
+                )
 
 
 def _of_tasks(

@@ -266,11 +266,13 @@ def _shown(value: Any, how: str | None) -> Any:
 
 def _lineage(project: Project, model: str, version: str) -> Lineage:
     from liminal_assets.storage.registry import ModelRegistry
-    from liminal_assets.storage.tracking import tracking_client, tracking_errors
+    from liminal_assets.storage.tracking import tracking_client, tracking_errors, tracking_exists
 
     registry = ModelRegistry(project)
     known = Lineage(registry.registered_name(model), version)
     block = project.blocks.get(model)
+    if not tracking_exists(project):
+        return replace(known, problem="MLflow's store isn't there")
     try:
         found = registry.version(model, version)
     except StepError as error:

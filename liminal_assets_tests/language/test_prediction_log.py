@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from liminal_assets.language.diagnostics import InvalidProjectError
-from liminal_assets.language.loading import load_project
+from liminal_assets.language.loading import examine_project, load_project
 
 HEAD = """name: shop
 datasets: [{dataset: raw, fetch: {file: a.csv}}]
@@ -68,3 +68,34 @@ def test_yes_and_no_are_short_for_the_defaults_and_for_none(tmp_path: Path) -> N
     serve = load_project(tmp_path).spec.deployments[0].serve
     assert serve
     assert serve.log_predictions is None
+
+
+COUNTS = """monitors:
+  - monitor: watch
+    deployment: api
+    performance: {metric: f1, at_least: 0.5, labels: {from: feedback}}
+    kpis:
+      - {kpi: asked, sql: SELECT count(*) FROM predictions, between: [1, 100]}
+      - {kpi: really, sql: SELECT sum(1 / sample_rate) FROM predictions, between: [1, 100]}
+"""
+
+
+def test_a_kpi_that_counts_a_share_of_the_rows_is_a_warning(tmp_path: Path) -> None:
+    file = tmp_path / "liminal.yml"
+    file.write_text(HEAD % "{sample: 0.1}" + COUNTS)
+    project, mistakes = examine_project(file)
+    assert project is not None
+    (mistake,) = mistakes
+    assert (mistake.code, mistake.severity) == ("counts-a-sample", "warning")
+    assert mistake.location.line == 13
+    file.write_text(HEAD % "{sample: 1}" + COUNTS)
+    assert examine_project(file)[1] == []
+
+
+def test_labels_from_feedback_need_a_log(tmp_path: Path) -> None:
+    (tmp_path / "liminal.yml").write_text(HEAD % "false" + COUNTS)
+    with pytest.raises(InvalidProjectError) as raised:
+        load_project(tmp_path)
+    (mistake,) = raised.value.diagnostics
+    assert (mistake.code, mistake.location.line) == ("no-log", 11)
+    assert "api keeps no prediction log" in mistake.message
