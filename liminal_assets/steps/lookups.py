@@ -117,7 +117,7 @@ def lookup_mistakes(project: Project) -> Iterator[Diagnostic]:
     for deployment in project.spec.deployments:
         said = deployment.serve.features if deployment.serve else None
         # what 'liminal resolve' writes says the defaults too
-        if said is None or said == FeatureLookups():
+        if said is None or said.model_dump() == FeatureLookups().model_dump():
             continue
         at = project.locate(deployment, "serve", "features", key=True)
         feature = online_feature(project, deployment.model)

@@ -9,6 +9,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,17 +31,21 @@ from liminal_assets.language.loading import load_project
 from liminal_assets.language.models import Model
 from liminal_assets.serving.app import ServingApp
 from liminal_assets.serving.completion import FeatureSource
+from liminal_assets.serving.config import Grpc
 from liminal_assets.serving.live import LiveModel, State
 from liminal_assets.serving.lookup_settings import lookup_config
 from liminal_assets.serving.lookups import LookupConfig, Lookups
 from liminal_assets.serving.model import ServedModel
 from liminal_assets.serving.releases import prepare_release
+from liminal_assets.serving.telemetry import Telemetry, TelemetryConfig
 from liminal_assets.serving.watch import Watch
 from liminal_assets.steps.lookups import feature_source, learned_features
+from liminal_assets.steps.trial import server_on_trial
 from liminal_assets.storage.online import OnlineStore
 from liminal_assets_tests.champions import INPUTS, PARTITIONS, Shop
 from liminal_assets_tests.databases import redis_server
 from liminal_assets_tests.serving.conftest import running
+from liminal_assets_tests.serving.test_telemetry import collector
 
 ONLINE = "timestamp: departs_at, online: true"
 ARROW = "application/vnd.apache.arrow.stream"
@@ -66,12 +72,13 @@ class Online:
     def rows(self) -> pd.DataFrame:
         return self.shop.store.read("flight_features").to("pandas")
 
-    def app(self, **settings: Any) -> ServingApp:
+    def app(
+        self, *, telemetry: Telemetry | None = None, grpc: Grpc | None = None, **settings: Any
+    ) -> ServingApp:
         config = msgspec.structs.replace(self.config, **{"timeout_seconds": 5.0, **settings})
-        watch = Watch()
-        return ServingApp(
-            LiveModel.fixed(self.model), watch=watch, lookups=Lookups(config, watch.metrics)
-        )
+        watch = Watch(telemetry=telemetry)
+        lookups = Lookups(config, watch.metrics)
+        return ServingApp(LiveModel.fixed(self.model), watch=watch, lookups=lookups, grpc=grpc)
 
     @contextmanager
     def client(self, **settings: Any) -> Iterator[httpx.Client]:
@@ -465,3 +472,63 @@ def test_a_number_for_a_timestamp_has_no_age(folder: Path) -> None:
         shop.store.write("flight_features", partition, numbered)
     with pytest.raises(StepError, match="how old a row is can't be told"):
         prepare_release(shop.project, shop.project.spec.deployments[0], 1)
+
+
+def test_grpc_takes_entities_too(embedded: Online) -> None:
+    import tritonclient.grpc as grpc
+
+    rows = embedded.rows().head(3)
+    app = embedded.app(grpc=Grpc())
+    with running(app) as client:
+        expected = answers(client.post("/predict", json=whole(rows)))
+        assert app.grpc
+        tensor = grpc.InferInput("flight_id", [3], "BYTES")
+        tensor.set_data_from_numpy(rows["flight_id"].to_numpy(dtype=object))
+        with grpc.InferenceServerClient(f"127.0.0.1:{app.grpc.port}") as other:
+            inferred = other.infer("shop.late", [tensor]).as_numpy("probability")
+    assert inferred.tolist() == [probability for _, probability in expected]
+
+
+def test_a_lookup_is_a_part_of_its_trace(there: Online) -> None:
+    entity = {"flight_id": there.rows()["flight_id"].iloc[0]}
+    with collector() as (url, got):
+        app = there.app(telemetry=Telemetry(TelemetryConfig(url)))
+        with running(app) as client:
+            assert client.post("/predict", json=entity).status_code == 200
+    spans = [span for each in got for scope in each.scope_spans for span in scope.spans]
+    parts = {span.name: span for span in spans}
+    assert parts["look up"].parent_span_id == parts["POST /predict"].span_id
+    assert parts["look up"].end_time_unix_nano <= parts["decode"].end_time_unix_nano
+
+
+@pytest.mark.slow
+def test_a_worker_in_a_process_of_its_own_looks_up(embedded: Online) -> None:
+    rows = embedded.rows().head(1)
+    project = embedded.shop.project
+    with server_on_trial(project, project.spec.deployments[0]) as server:
+        (whole_row,) = whole(rows)
+        entity = {"flight_id": whole_row["flight_id"]}
+        one, other = (server.predict(row)["predictions"][0] for row in (whole_row, entity))
+        assert one["probability"] == other["probability"]
+
+
+def test_reading_a_store_imports_no_more_than_its_library() -> None:
+    code = """
+import json, sys
+from liminal_assets.serving.lookups import LookupConfig, Lookups
+for url in sys.argv[1:]:
+    Lookups(LookupConfig(url))
+print(json.dumps(list(sys.modules)))
+"""
+    urls = ["sqlite:////nowhere/online.db", "redis://127.0.0.1:1/0", "postgresql://127.0.0.1:1/x"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *urls],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    loaded = set(json.loads(done.stdout))
+    assert {"sqlite3", "redis", "psycopg2"} <= loaded
+    assert not {"mlflow", "dagster", "pydantic", "duckdb", "sqlalchemy", "pandas"} & loaded
+    assert not {"sklearn", "pyarrow", "ruamel"} & loaded
