@@ -14,6 +14,8 @@ It serves a project's deployment (``liminal serve``), or a team's own model:
 | ``live`` | which version answers now, and how the next takes over |
 | ``log`` | answered rows on their way to the prediction log |
 | ``app`` | HTTP: paths, limits, status codes |
+| ``pages``, ``openapi`` | what the server tells of itself, and of every path |
+| ``functions`` | functions of the user's beside the model |
 | ``server`` | processes, ports and signals |
 """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -36,7 +36,14 @@ from liminal_assets.serving.protocols.feedback import FeedbackProtocol
 from liminal_assets.serving.protocols.inference import InferenceProtocol, Served
 from liminal_assets.serving.protocols.mlflow import MlflowProtocol
 from liminal_assets.serving.protocols.predict import PredictProtocol
-from liminal_assets.serving.protocols.routes import Called, Page, Request, Router, Scoring
+from liminal_assets.serving.protocols.routes import (
+    Called,
+    Page,
+    Request,
+    Router,
+    Scoring,
+    other_method,
+)
 from liminal_assets.serving.shadow import Comparer
 from liminal_assets.serving.spool import Spool
 from liminal_assets.serving.watch import Watch
@@ -70,6 +77,7 @@ def create_app(
     max_body_mb: float = 16.0,
     log: Spool | None = None,
     grpc: Grpc | None = None,
+    endpoints: Mapping[str, Callable[..., Any]] | None = None,
 ) -> ServingApp:
     """An ASGI application around a team's own fitted pipeline.
 
@@ -84,9 +92,11 @@ def create_app(
         max_body_mb: the largest body of one request.
         log: where answered rows go.
         grpc: where gRPC is answered besides.
+        endpoints: functions by the path at which they answer beside the model.
 
     Raises:
-        StepError: the signature names no columns, or the pipeline can't answer the example.
+        StepError: the signature names no columns, the pipeline can't answer the example, or the
+            server has the path of a function already.
     """
     model = ServedModel.of(
         pipeline,
@@ -96,8 +106,13 @@ def create_app(
         run_id=run_id,
         example=example,
     )
-    limits = Limits(max_rows=max_rows, max_body_mb=max_body_mb)
-    return ServingApp(LiveModel.fixed(model), log=log, guard=Guard(limits), grpc=grpc)
+    guard, watch = Guard(Limits(max_rows=max_rows, max_body_mb=max_body_mb)), Watch()
+    live, functions = LiveModel.fixed(model), None
+    if endpoints:
+        from liminal_assets.serving.functions import Functions
+
+        functions = Functions(endpoints, watch.metrics)
+    return ServingApp(live, log=log, guard=guard, watch=watch, grpc=grpc, functions=functions)
 
 
 class ServingApp:
@@ -214,7 +229,7 @@ class ServingApp:
                 raise self.router.unknown(scope["path"])
             self.watch.begin(flight, scope, route.path)
             if method not in route.methods:
-                response = _other_method(method, route.methods)
+                response = other_method(method, route.methods)
             elif isinstance(route, Page):
                 flight.caller = self.guard.identify(scope)
                 response = route.answer(Request(scope, variables=variables))
@@ -379,18 +394,3 @@ class ServingApp:
         await loop.run_in_executor(None, self.watch.close)
         if self.log is not None:
             await loop.run_in_executor(None, self.log.close)
-
-
-def _other_method(method: str, methods: Sequence[str]) -> Response:
-    """The answer to OPTIONS.
-
-    Raises:
-        RequestError: 405 for any other method.
-    """
-    allow = ", ".join([*methods, "OPTIONS"])
-    if method != "OPTIONS":
-        message = f"it answers {' and '.join(methods)} only"
-        raise RequestError(405, "method_not_allowed", message, allow=allow)
-    response = Response(204, b"")
-    response.headers = [(b"allow", allow.encode())]
-    return response

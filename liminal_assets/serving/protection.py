@@ -27,7 +27,7 @@ from liminal_assets.serving.config import (
 )
 from liminal_assets.serving.telemetry import TelemetryConfig
 
-__all__ = ["protected", "protection_mistakes"]
+__all__ = ["check_tls", "protected", "protection_mistakes"]
 
 _SHORTEST_KEY = 16
 """Characters of an API key below which it may be guessed."""
@@ -224,6 +224,26 @@ def _tls(project: Project, spec: Serve) -> Tls | None:
         return None
     key = str(_path(project, spec.tls.key)) if spec.tls.key else ""
     return Tls(str(_path(project, spec.tls.cert)), key)
+
+
+def check_tls(tls: Tls, location: Location) -> None:
+    """Whether a server could prove itself.
+
+    Raises:
+        StepError: the files can't be read, or are no certificate and its key.
+    """
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert, tls.key or None)
+    except OSError as error:
+        files = tls.cert + (f" and {tls.key}" if tls.key else "")
+        reason = error.strerror or str(error)
+        raise StepError(
+            f"{files} can't be used as a certificate and its key: {reason}",
+            location=location,
+            hint="both are PEM; without 'key:' they are in one file",
+        ) from error
 
 
 def _path(project: Project, file: str) -> Path:

@@ -36,7 +36,7 @@ from liminal_assets.serving.folders import ServingFolders
 from liminal_assets.serving.labels import LabelWatch
 from liminal_assets.serving.lookup_settings import lookup_config
 from liminal_assets.serving.port import bound_socket, shared_port
-from liminal_assets.serving.protection import protected
+from liminal_assets.serving.protection import check_tls, protected
 from liminal_assets.serving.recording import drain_of, spool_settings
 from liminal_assets.serving.registry import RegistrySource
 from liminal_assets.serving.source import Source
@@ -107,6 +107,8 @@ def serve(
             folders = ServingFolders(Path(held.enter_context(TemporaryDirectory())))
         # what is wrong with it is told before the port is taken
         config = _config_of(project, deployment, folders, trial=trial)
+        if config.tls is not None:
+            check_tls(config.tls, project.locate(deployment, "serve", "tls", key=True))
         if log_predictions is not None and not log_predictions:
             config = msgspec.structs.replace(config, spool=None)
         held.enter_context(sole_controller(folders, deployment.name))

@@ -13,11 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
+from sklearn.pipeline import Pipeline
 
 import liminal_assets as la
 from liminal_assets.language.deep import deep_mistakes
 from liminal_assets.language.deployments import SERVER_PATHS
 from liminal_assets.language.diagnostics import InvalidProjectError
+from liminal_assets.serving import create_app
 from liminal_assets.serving.app import ServingApp
 from liminal_assets.serving.auth import AuthConfig, Authenticator, digest
 from liminal_assets.serving.config import EndpointFunction, Endpoints, Limits, WorkerConfig
@@ -26,7 +28,7 @@ from liminal_assets.serving.guard import Guard
 from liminal_assets.serving.spool import Spool
 from liminal_assets.serving.watch import Watch
 from liminal_assets.serving.worker import make_app
-from liminal_assets_tests.serving.conftest import running
+from liminal_assets_tests.serving.conftest import SIGNATURE, running
 from liminal_assets_tests.serving.test_protection import config, project
 
 KEY = "a-key-of-tests-that-nobody-knows"
@@ -144,6 +146,14 @@ def test_the_guards_of_the_model_are_theirs(app: ServingApp) -> None:
             said = waiting.result()
             assert (said.status_code, said.json()["error"]["code"]) == (504, "timeout")
         assert client.get("/nothing").text == "1"
+
+
+def test_an_application_of_ones_own_has_them(pipeline: Pipeline) -> None:
+    app = create_app(pipeline, SIGNATURE, endpoints={"/echo": echo})
+    with running(app) as client:
+        assert client.post("/echo", content=b"1").content == b"1"
+    with pytest.raises(la.StepError, match="the server has /predict already"):
+        create_app(pipeline, SIGNATURE, endpoints={"/predict": echo})
 
 
 def test_they_are_counted(beside: httpx.Client) -> None:

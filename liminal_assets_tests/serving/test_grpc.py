@@ -30,12 +30,15 @@ import liminal_assets as la
 from liminal_assets.serving.app import ServingApp
 from liminal_assets.serving.auth import AuthConfig, Authenticator, digest
 from liminal_assets.serving.config import Grpc, Limits, Tls
+from liminal_assets.serving.engine import Sticky
 from liminal_assets.serving.guard import Guard
 from liminal_assets.serving.live import LiveModel, State
 from liminal_assets.serving.plan import read_plan, version_of
 from liminal_assets.serving.port import _listening_inodes, shared_port
+from liminal_assets.serving.protocols import inference_grpc
 from liminal_assets.serving.protocols.inference_messages import SERVICE, messages
 from liminal_assets.serving.spool import Spool
+from liminal_assets.serving.watch import Watch
 from liminal_assets_tests.serving.conftest import running
 from liminal_assets_tests.serving.shelf import Serving, Shelf, serving, until
 from liminal_assets_tests.serving.test_guard import KEY, Held, served
@@ -261,7 +264,9 @@ def test_callers_who_say_the_same_are_answered_by_the_same_version(held: Held) -
     stable = served(held, Guard()).live.state.model
     assert stable
     state = State(stable, "6", candidate=replace(stable, version="6"), share=50.0)
-    with calling(ServingApp(LiveModel(state), grpc=Grpc(), sticky="X-User-Id")) as client:
+    with calling(
+        ServingApp(LiveModel(state), grpc=Grpc(), sticky=Sticky.of("X-User-Id"))
+    ) as client:
         seen = {
             user: {
                 ask(client, 1.0, headers={"x-user-id": user}).get_response().model_version
@@ -273,6 +278,29 @@ def test_callers_who_say_the_same_are_answered_by_the_same_version(held: Held) -
     assert all(len(versions) == 1 for versions in seen.values())
     assert set.union(*seen.values()) == {"5", "6"}
     assert {said["model_version"]} == seen["7"]
+
+
+def test_clients_connect_anew_without_a_failure(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference_grpc, "_CONNECTION_SECONDS", 0.2)
+    watch = Peers()
+    with calling(ServingApp(served(held, Guard()).live, watch=watch, grpc=Grpc())) as client:
+        deadline = time.monotonic() + 20
+        while len(watch.seen) < 4:
+            assert time.monotonic() < deadline
+            assert ask(client, 1.0).as_numpy("prediction").tolist() == [1.0]
+
+
+class Peers(Watch):
+    """Sees the ends of connections."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[Any] = set()
+
+    def begin(self, flight: Any, scope: Any, route: str) -> None:
+        self.seen.add(scope["client"])
 
 
 def test_a_shared_port_is_shared_with_nobody_else() -> None:

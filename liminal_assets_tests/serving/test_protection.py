@@ -16,6 +16,7 @@ from liminal_assets.serving.auth import Authenticator, Caller, digest
 from liminal_assets.serving.config import Grpc, WorkerConfig
 from liminal_assets.serving.guard import Guard
 from liminal_assets.serving.protection import protected, protection_mistakes
+from liminal_assets.serving.server import serve
 
 KEY = "a-key-of-tests-that-nobody-knows"
 SECRET = "s3cret-of-thirty-two-bytes-or-more!"
@@ -107,6 +108,17 @@ access_log: true
 telemetry: {otlp: 'http://127.0.0.1:4318', sample: 0.5}
 grpc_port: 0
 """ % digest(b"partner-key")  # noqa: UP031 braces are YAML's
+
+
+def test_a_certificate_that_is_none_is_told(tmp_path: Path) -> None:
+    made = project(tmp_path, "tls: {cert: cert.pem}")
+    (deployment,) = made.spec.deployments
+    for reason in ("No such file", "cert.pem can't be used as a certificate and its key"):
+        with pytest.raises(StepError, match=reason) as caught:
+            serve(made, deployment, port=0)
+        assert caught.value.location
+        assert caught.value.location.line == 20
+        (tmp_path / "cert.pem").write_text("no certificate")
 
 
 def test_what_is_right_reaches_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

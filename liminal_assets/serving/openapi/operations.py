@@ -70,7 +70,8 @@ _ANSWERED = {**_VERSION, "x-prediction-id": "The id of the answer."}
 _WRONG = {
     "400": "The body is no JSON, or holds no rows.",
     "413": "The body is too large, or has too many rows.",
-    "422": "Values are unknown, missing, of the wrong type or not finite: one message each.",
+    "422": "Values are unknown, missing, of the wrong type or not finite: one message each; or "
+    "nothing is known of an entity.",
 }
 
 

@@ -235,6 +235,7 @@ _OWN = {
             "candidate_share": {"type": "number"},
             "candidate_shadow": {"type": "number"},
             "certificate": {"type": ["object", "null"]},
+            "features": {"type": ["object", "null"]},
             "prediction_log": {"anyOf": [_log, {"type": "null"}]},
         }
     ),

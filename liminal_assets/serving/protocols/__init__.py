@@ -7,6 +7,7 @@ engine, and encodes its answer or refusal in its own form. None knows of another
 |---|---|
 | ``routes`` | paths, methods, and what answers them |
 | ``predict`` | our own ``/predict``: ``records`` and ``typed`` read JSON, ``arrow`` reads Arrow |
+| ``feedback`` | ``/feedback``, labels of predictions |
 | ``mlflow`` | MLflow's ``/invocations``, ``/ping``, ``/health``, ``/version`` |
 | ``inference`` | the Open Inference Protocol over HTTP; its ``tensors`` are those of gRPC too |
 | ``inference_grpc`` | the same over gRPC, with ``inference_messages``; imported only if asked for |

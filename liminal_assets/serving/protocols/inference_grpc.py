@@ -50,6 +50,10 @@ _STATUS = {
 _SMALL = 65_536
 """Bytes of a message up to which it doesn't count for the limit of all: what HTTP reads at once."""
 
+_CONNECTION_SECONDS = 600.0
+"""After that long a client is to connect anew, to whichever worker: calls under way end where they
+are. Else those of a worker that ended would stay with the others."""
+
 _MOST_CALLS = 1_000
 """At once, health checks included; the application refuses sooner what it has to do work for."""
 
@@ -94,6 +98,7 @@ class GrpcServer:
             ("grpc.max_receive_message_length", self._max_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_allowed_incoming_connections", MOST_CONNECTIONS),
+            ("grpc.max_connection_age_ms", int(_CONNECTION_SECONDS * 1000)),
             # the workers share the port
             ("grpc.so_reuseport", 1),
         ]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from liminal_assets.errors import StepError
 from liminal_assets.serving.errors import RequestError
 from liminal_assets.serving.messages import Message, Response
 from liminal_assets.serving.model import ServedModel
 from liminal_assets.steps.signature import Signature
 
-__all__ = ["Called", "Page", "Refusal", "Request", "Route", "Router", "Scoring"]
+__all__ = ["Called", "Page", "Refusal", "Request", "Route", "Router", "Scoring", "other_method"]
 
 Refusal = Callable[[RequestError, "str | None"], Response]
 """The form in which a protocol says why it can't answer; and the version that answers now."""
@@ -118,14 +119,20 @@ class Router:
     """Finds the route of a path.
 
     Args:
-        routes: a path once; the first of two that are the same counts.
+        routes: a path once.
         refusal: how requests to unknown paths are refused; those below ``/v2`` as the first route
             there.
+
+    Raises:
+        StepError: two are at one path.
     """
 
     def __init__(self, routes: Iterable[Page | Scoring | Called], refusal: Refusal) -> None:
         self.routes = tuple(routes)
         self._refusal = refusal
+        paths = [route.path for route in self.routes]
+        if twice := next((path for path in paths if paths.count(path) > 1), None):
+            raise StepError(f"the server has {twice} already", hint="choose another path")
         self._exact = {route.path: route for route in self.routes if route.pattern is None}
         self._varying = [(route.pattern, route) for route in self.routes if route.pattern]
 
@@ -150,3 +157,18 @@ class Router:
             if route.path.split("/", 2)[1] == first:
                 return route.refusal
         return self._refusal
+
+
+def other_method(method: str, methods: Sequence[str]) -> Response:
+    """The answer to OPTIONS.
+
+    Raises:
+        RequestError: 405 for any other method.
+    """
+    allow = ", ".join([*methods, "OPTIONS"])
+    if method != "OPTIONS":
+        message = f"it answers {' and '.join(methods)} only"
+        raise RequestError(405, "method_not_allowed", message, allow=allow)
+    response = Response(204, b"")
+    response.headers = [(b"allow", allow.encode())]
+    return response
