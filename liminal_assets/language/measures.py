@@ -34,7 +34,9 @@ class Quality(Spec):
 
     missing: Share | None = None
     """The largest share of missing values (null, NaN) in a column; default: 0.05 above the
-    reference's. A column that has no value at all, where the reference had some, breaks it."""
+    reference's, or what one window of 10,000 exceeds by chance if that is more, as for
+    ``unseen`` and ``out_of_range``. A column that has no value at all, where the reference had
+    some, breaks it."""
     unseen: Share | None = None
     """The largest share of a category column's values that the reference never had; default: 0.01,
     or twice the share that the reference itself leads one to expect, if that is more."""

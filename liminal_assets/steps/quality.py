@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from liminal_assets.language.measures import ColumnQuality, Quality
+from liminal_assets.steps.chance import beyond_by_chance, share_by_chance, unseen_by_chance
 from liminal_assets.steps.drift import CELLS_AT_ONCE
 from liminal_assets.storage.forms import engine_errors, identifier
 from liminal_assets.storage.sessions import session
@@ -71,6 +72,9 @@ class QualityReport:
     duplicates_before: float | None = None
     repeats: bool = False
     """Whether the same may be asked again: served rows."""
+    measured: int = 0
+    """The rows of the window that the shares are of."""
+    reference_rows: int = 0
 
     def records(self) -> list[dict[str, Any]]:
         """A table of the columns as plain rows."""
@@ -155,6 +159,8 @@ def measure_quality(
             _duplicates(now, entity),
             _duplicates(before, entity) if before is not None else None,
             repeats,
+            rows,
+            reference.rows if reference is not None else 0,
         )
 
 
@@ -301,7 +307,7 @@ def quality_findings(spec: Quality, report: QualityReport) -> list[QualityFindin
     for state in report.columns:
         own = spec.columns.get(state.column, ColumnQuality())
         if not own.ignore:
-            found.extend(_of_column(spec, own, state))
+            found.extend(_of_column(spec, own, state, report))
     return found
 
 
@@ -321,31 +327,42 @@ def _duplicate_rows(spec: Quality, report: QualityReport) -> Iterator[QualityFin
     yield _at_most("duplicates", "", report.duplicates or 0.0, most)
 
 
-def _of_column(spec: Quality, own: ColumnQuality, state: ColumnState) -> Iterator[QualityFinding]:
+def _of_column(
+    spec: Quality, own: ColumnQuality, state: ColumnState, report: QualityReport
+) -> Iterator[QualityFinding]:
     if state.now is None or state.changed_type:
         if spec.types:
             said = f"is {state.now}" if state.now else "isn't there"
             yield QualityFinding("type", state.column, None, f"{state.before}", True, said)
         if state.now is None:
             return
-    yield _missing(spec, own, state)
+    yield _missing(spec, own, state, report)
     if spec.constant and state.constant_before is not None:
         newly = state.constant and not state.constant_before
         said = "has one value only" if newly else "has several values"
         yield QualityFinding("constant", state.column, None, "several values", newly, said)
     if state.unseen is not None:
-        expected = max(_SMALL, 2 * state.expected_unseen)
+        chance = unseen_by_chance(state.expected_unseen, report.measured, report.reference_rows)
+        expected = max(_SMALL, 2 * state.expected_unseen, chance)
         yield _at_most(
             "unseen", state.column, state.unseen, _first(own.unseen, spec.unseen, expected)
         )
     if state.outside is not None:
-        most = _first(own.out_of_range, spec.out_of_range, _SMALL)
+        values = round(report.measured * (1 - state.missing))
+        before = round(report.reference_rows * (1 - (state.missing_before or 0.0)))
+        usual = max(_SMALL, beyond_by_chance(values, before))
+        most = _first(own.out_of_range, spec.out_of_range, usual)
         yield _at_most("out_of_range", state.column, state.outside, most)
 
 
-def _missing(spec: Quality, own: ColumnQuality, state: ColumnState) -> QualityFinding:
+def _missing(
+    spec: Quality, own: ColumnQuality, state: ColumnState, report: QualityReport
+) -> QualityFinding:
     usual = state.missing_before or 0.0
-    most = min(_first(own.missing, spec.missing, usual + _MISSING_MARGIN), 1.0)
+    default = usual + _MISSING_MARGIN
+    if report.reference_rows:
+        default = max(default, share_by_chance(usual, report.measured, report.reference_rows))
+    most = min(_first(own.missing, spec.missing, default), 1.0)
     finding = _at_most("missing", state.column, state.missing, most)
     if state.missing == 1.0 and usual < 1.0 and not finding.broken:
         bound = "at least one value, as the reference has"

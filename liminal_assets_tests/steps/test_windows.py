@@ -118,6 +118,17 @@ def test_a_clock_that_jumped_back_leaves_an_empty_window(project: Project) -> No
     assert not judgement.judged
 
 
+def test_rows_that_a_clock_put_into_the_future_count_when_their_time_has_come(
+    project: Project,
+) -> None:
+    log(project, 35, days=7, version=1)
+    ahead = served(20, until=NOW + timedelta(days=9), days=1, version=1, seed=9)
+    PredictionLog(project, "returned_api").append(ahead)
+    assert watched_rows(project, monitor(project), now=NOW).rows.rows == 35
+    later = watched_rows(project, monitor(project), now=NOW + timedelta(days=9))
+    assert later.rows.rows == 20
+
+
 def test_without_any_predictions_there_is_nothing_to_judge(project: Project) -> None:
     judgement = la.steps.monitor(project, "api_watch", now=NOW)
     assert not judgement.judged
