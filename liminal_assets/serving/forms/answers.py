@@ -11,7 +11,7 @@ from liminal_assets.serving.forms.steps import Step
 from liminal_assets.serving.forms.trees import Leaves, Sums
 from liminal_assets.steps.scores import Scores
 
-__all__ = ["OPERATORS"]
+__all__ = ["OPERATORS", "logistics", "softmax"]
 
 
 class Linear:
@@ -110,13 +110,22 @@ class Binary:
             place = self._place(number, share)
             return Scores(self._single[place], {"probability": np.array([share])})
         decided = numbers[:, 0]
-        shares = _logistics(decided * self._factor)
+        shares = logistics(decided * self._factor)
         if self._threshold is None:
             places = (decided >= 0) if self._zero else (decided > 0)
         else:
             own = shares if self._positive else 1 - shares
             places = (own >= self._threshold) == bool(self._positive)
         return Scores(self._classes[places.astype(np.intp)], {"probability": shares})
+
+    def decided(self, matrix: np.ndarray) -> np.ndarray:
+        """The numbers, of shape (rows, 1)."""
+        return self._computed(matrix)
+
+    def shares(self, matrix: np.ndarray) -> np.ndarray:
+        """Probabilities, of shape (rows, 2)."""
+        share = logistics(self._computed(matrix)[:, :1] * self._factor)
+        return np.concatenate([1 - share, share], axis=1)
 
     def _place(self, number: float, share: float) -> int:
         if self._threshold is None:
@@ -126,10 +135,17 @@ class Binary:
 
 
 class Labels:
-    """Labels without probabilities: the sign of one number, or the largest of several."""
+    """Labels without probabilities: the sign of one number, or the largest of several.
 
-    def __init__(self, computed: Step, classes: np.ndarray) -> None:
+    Args:
+        computed: gives shape (rows, 1) or (rows, classes).
+        classes: the labels.
+        decisions: gives the decision function where that is something else.
+    """
+
+    def __init__(self, computed: Step, classes: np.ndarray, decisions: Step | None = None) -> None:
         self._computed, self._classes = computed, classes
+        self.decided = decisions or computed
 
     def __call__(self, matrix: np.ndarray) -> Scores:
         numbers = self._computed(matrix)
@@ -143,8 +159,9 @@ class Several:
 
     Args:
         computed: gives shape (rows, classes).
-        link: ``given`` where they are probabilities already, ``softmax``, or ``each`` for the
-            logistic function of each, made to sum to 1.
+        link: ``given`` where they are probabilities already, ``softmax``, ``each`` for the
+            logistic function of each, or ``huber`` for the straight line of each from -1 to 1,
+            both made to sum to 1.
         classes: the labels.
         threshold: the least probability of the class at ``positive`` of two.
     """
@@ -164,7 +181,18 @@ class Several:
 
     def __call__(self, matrix: np.ndarray) -> Scores:
         decided = self._computed(matrix)
-        shares = _LINKS[self._link](decided)
+        return self._scores(decided, _LINKS[self._link](decided))
+
+    def decided(self, matrix: np.ndarray) -> np.ndarray:
+        """What is computed, of shape (rows, classes); of two classes that of the second."""
+        decided = self._computed(matrix)
+        return decided if self._names else decided[:, 1:]
+
+    def shares(self, matrix: np.ndarray) -> np.ndarray:
+        """Probabilities, of shape (rows, classes)."""
+        return _LINKS[self._link](self._computed(matrix))
+
+    def _scores(self, decided: np.ndarray, shares: np.ndarray) -> Scores:
         if self._threshold is None:
             # the largest of what is computed is what scikit-learn's predict takes
             places = decided.argmax(axis=1)
@@ -177,6 +205,42 @@ class Several:
         return Scores(self._classes[places], columns)
 
 
+class Apart(Several):
+    """Labels and probabilities that are computed apart.
+
+    Args:
+        computed: gives what says the labels: shape (rows, 1), or (rows, classes).
+        probable: gives the probabilities, of shape (rows, classes).
+        limit: what one number must exceed for the second class.
+    """
+
+    def __init__(
+        self,
+        computed: Step,
+        probable: Step,
+        limit: float,
+        classes: np.ndarray,
+        threshold: float | None,
+        positive: int,
+    ) -> None:
+        super().__init__(computed, "given", classes, threshold, positive)
+        self._probable, self._limit = probable, limit
+
+    def __call__(self, matrix: np.ndarray) -> Scores:
+        decided = self._computed(matrix)
+        if decided.shape[1] == 1:
+            decided = np.concatenate([np.full_like(decided, self._limit), decided], axis=1)
+        return self._scores(decided, self._probable(matrix))
+
+    def decided(self, matrix: np.ndarray) -> np.ndarray:
+        """What says the labels."""
+        return self._computed(matrix)
+
+    def shares(self, matrix: np.ndarray) -> np.ndarray:
+        """Probabilities, of shape (rows, classes)."""
+        return self._probable(matrix)
+
+
 def _logistic(number: float) -> float:
     """1 / (1 + exp(-x)) without overflow."""
     if number >= 0:
@@ -185,20 +249,30 @@ def _logistic(number: float) -> float:
     return small / (1.0 + small)
 
 
-def _logistics(numbers: np.ndarray) -> np.ndarray:
+def logistics(numbers: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)) without overflow, of every number."""
     small = np.exp(-np.abs(numbers))
     shares: np.ndarray = np.where(numbers >= 0, 1.0, small) / (1.0 + small)
     return shares
 
 
-def _softmax(numbers: np.ndarray) -> np.ndarray:
+def softmax(numbers: np.ndarray) -> np.ndarray:
+    """exp(x), made to sum to 1 in each row."""
     powers = np.exp(numbers - numbers.max(axis=1, keepdims=True))
     shares: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
     return shares
 
 
 def _each(numbers: np.ndarray) -> np.ndarray:
-    shares = _logistics(numbers)
+    return _to_one(logistics(numbers))
+
+
+def _huber(numbers: np.ndarray) -> np.ndarray:
+    """Zadrozny and Elkan (2002), as SGDClassifier has it."""
+    return _to_one((np.clip(numbers, -1, 1) + 1) / 2)
+
+
+def _to_one(shares: np.ndarray) -> np.ndarray:
     total = shares.sum(axis=1, keepdims=True)
     # where all are 0 they are alike
     shares = np.where(total == 0, 1.0, shares)
@@ -208,11 +282,13 @@ def _each(numbers: np.ndarray) -> np.ndarray:
 
 _LINKS: Mapping[str, Step] = {
     "given": lambda numbers: numbers,
-    "softmax": _softmax,
+    "softmax": softmax,
     "each": _each,
+    "huber": _huber,
 }
 
 OPERATORS: Mapping[str, Callable[..., object]] = {
+    "apart": Apart,
     "binary": Binary,
     "constant": Constant,
     "gaussian": Gaussian,

@@ -118,6 +118,24 @@ class _Table:
         return ValueError(f"found the unknown category {value!r} in column {self.name}")
 
 
+class Encode:
+    """Numbers of a matrix that stand for categories, each column by its own table.
+
+    Args:
+        width: as of :class:`Categories`.
+        constant: as of :class:`Categories`.
+        tables: as of :class:`Categories`; their names are those of the places from 0 on.
+    """
+
+    def __init__(self, width: int, constant: np.ndarray, tables: list[dict[str, Any]]) -> None:
+        self._categories = Categories(width, constant, tables)
+        self._names = [table["name"] for table in tables]
+
+    def __call__(self, matrix: np.ndarray) -> np.ndarray:
+        columns = dict(zip(self._names, matrix.T.tolist(), strict=True))
+        return self._categories(columns, len(matrix))
+
+
 class Beside:
     """Matrices side by side."""
 
@@ -147,4 +165,5 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "categories": Categories,
     "beside": Beside,
     "chain": Chain,
+    "encode": Encode,
 }

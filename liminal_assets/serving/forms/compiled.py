@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from liminal_assets.serving.forms import answers, columns, steps
+from liminal_assets.serving.forms import answers, columns, combined, curves, steps
 from liminal_assets.steps.scores import Scores
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ __all__ = ["Compiled", "load"]
 _OPERATORS: Mapping[str, Callable[..., Any]] = {
     **columns.OPERATORS,
     **steps.OPERATORS,
+    **curves.OPERATORS,
+    **combined.OPERATORS,
     **answers.OPERATORS,
 }
 

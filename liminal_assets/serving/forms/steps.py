@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-__all__ = ["OPERATORS", "Step"]
+__all__ = ["FUNCTIONS", "OPERATORS", "Step"]
 
 Step = Callable[[np.ndarray], np.ndarray]
 
@@ -27,14 +27,17 @@ class Finite:
         self._zeros = np.empty(0)
 
     def __call__(self, matrix: np.ndarray) -> np.ndarray:
-        if len(self._zeros) != matrix.shape[1]:
-            self._zeros = np.zeros(matrix.shape[1])
-        # 0 · x is NaN for what isn't finite: one product instead of a test of each
-        found = np.dot(matrix, self._zeros)
-        odd = found.item() != 0 if len(found) == 1 else found.any()
+        # no product of several rows: BLAS leaves out what is multiplied by 0
+        odd = self._odd_row(matrix) if len(matrix) == 1 else not np.isfinite(matrix).all()
         if odd and (not self._missing or bool(np.isinf(matrix).any())):
             raise ValueError("the prepared values contain NaN, infinity or a value too large")
         return matrix
+
+    def _odd_row(self, matrix: np.ndarray) -> bool:
+        if len(self._zeros) != matrix.shape[1]:
+            self._zeros = np.zeros(matrix.shape[1])
+        # 0 · x is NaN for what isn't finite: one product instead of a test of each
+        return bool(np.dot(matrix, self._zeros).item() != 0)
 
 
 class Single:
@@ -87,14 +90,25 @@ class FillOf:
 
 
 class Missing:
-    """1 where some columns are NaN, else 0."""
+    """1 where some columns are missing, else 0.
 
-    def __init__(self, places: np.ndarray) -> None:
-        self._places = places
+    Args:
+        places: the columns.
+        value: what stands for a missing value; default: NaN.
+        refused: columns that may not be missing.
+    """
+
+    def __init__(
+        self, places: np.ndarray, value: float | None = None, refused: np.ndarray | None = None
+    ) -> None:
+        self._places, self._value, self._refused = places, value, refused
 
     def __call__(self, matrix: np.ndarray) -> np.ndarray:
-        missing: np.ndarray = np.isnan(matrix[:, self._places]).astype(float)
-        return missing
+        missing = np.isnan(matrix) if self._value is None else matrix == self._value
+        if self._refused is not None and missing[:, self._refused].any():
+            raise ValueError("values are missing where none were in training")
+        found: np.ndarray = missing[:, self._places].astype(float)
+        return found
 
 
 class Center:
@@ -131,10 +145,14 @@ class Clip:
         return held
 
 
-_FUNCTIONS: Mapping[str, Step] = {
+FUNCTIONS: Mapping[str, Step] = {
     "absolute": np.abs,
+    "arcsinh": np.arcsinh,
+    "arctan": np.arctan,
     "cbrt": np.cbrt,
+    "cos": np.cos,
     "exp": np.exp,
+    "exp2": np.exp2,
     "expm1": np.expm1,
     "log": np.log,
     "log10": np.log10,
@@ -143,7 +161,10 @@ _FUNCTIONS: Mapping[str, Step] = {
     "negative": np.negative,
     "reciprocal": np.reciprocal,
     "sign": np.sign,
+    "signed_expm1": lambda matrix: np.sign(matrix) * np.expm1(np.abs(matrix)),
     "signed_log1p": lambda matrix: np.sign(matrix) * np.log1p(np.abs(matrix)),
+    "sin": np.sin,
+    "sinh": np.sinh,
     "sqrt": np.sqrt,
     "square": np.square,
     "tanh": np.tanh,
@@ -154,98 +175,22 @@ class Function:
     """A function of every number."""
 
     def __init__(self, name: str) -> None:
-        self._function = _FUNCTIONS[name]
+        self._function = FUNCTIONS[name]
 
     def __call__(self, matrix: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
             return self._function(matrix)
 
 
-class Power:
-    """Box-Cox or Yeo-Johnson; ``lambdas`` of shape (width,)."""
+class Binarize:
+    """1 above a threshold, else 0."""
 
-    def __init__(self, lambdas: np.ndarray, positive: bool) -> None:
-        self._lambdas = lambdas
-        self._positive = positive
-
-    def __call__(self, matrix: np.ndarray) -> np.ndarray:
-        if self._positive and (matrix <= 0).any():
-            raise ValueError("the Box-Cox transformation can only be applied to positive data")
-        result = np.empty_like(matrix)
-        with np.errstate(all="ignore"):
-            for place, power in enumerate(self._lambdas):
-                one = _box_cox if self._positive else _yeo_johnson
-                result[:, place] = one(matrix[:, place], float(power))
-        return result
-
-
-def _box_cox(x: np.ndarray, power: float) -> np.ndarray:
-    # Box and Cox (1964), in SciPy's form that loses no digits for small powers
-    result: np.ndarray = np.log(x)
-    return result if power == 0 else np.expm1(power * result) / power
-
-
-def _yeo_johnson(x: np.ndarray, power: float) -> np.ndarray:
-    """Yeo and Johnson (2000), as :class:`sklearn.preprocessing.PowerTransformer` computes it."""
-    result = np.empty_like(x)
-    up = x >= 0
-    down = ~up
-    if abs(power) < np.spacing(1.0):
-        result[up] = np.log1p(x[up])
-    else:
-        result[up] = np.expm1(power * np.log1p(x[up])) / power
-    if abs(power - 2) > np.spacing(1.0):
-        result[down] = -np.expm1((2 - power) * np.log1p(-x[down])) / (2 - power)
-    else:
-        result[down] = -np.log1p(-x[down])
-    return result
-
-
-class Quantile:
-    """Ranks among the training rows, as :class:`sklearn.preprocessing.QuantileTransformer`.
-
-    Args:
-        quantiles: of the training rows, of shape (references, width).
-        references: the ranks of those, of shape (references,).
-        normal: whether ranks become numbers of a standard normal distribution.
-    """
-
-    def __init__(self, quantiles: np.ndarray, references: np.ndarray, normal: bool) -> None:
-        self._quantiles = np.ascontiguousarray(quantiles.T)
-        self._references = references
-        self._normal = normal
-        if normal:
-            from scipy.special import ndtri
-
-            self._inverse = ndtri
-            near = np.spacing(1.0)
-            self._bounds = ndtri(1e-7 - near), ndtri(1 - (1e-7 - near))
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
 
     def __call__(self, matrix: np.ndarray) -> np.ndarray:
-        result = matrix.copy()
-        for place, quantiles in enumerate(self._quantiles):
-            column = result[:, place]
-            known = ~np.isnan(column)
-            column[known] = self._ranks(column[known], quantiles)
-        return result
-
-    def _ranks(self, column: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
-        references = self._references
-        # repeated quantiles make steps: the middle of each
-        upwards = np.interp(column, quantiles, references)
-        downwards = np.interp(-column, -quantiles[::-1], -references[::-1])
-        ranks: np.ndarray = 0.5 * (upwards - downwards)
-        if self._normal:
-            lowest = column - 1e-7 < quantiles[0]
-            highest = column + 1e-7 > quantiles[-1]
-        else:
-            lowest, highest = column == quantiles[0], column == quantiles[-1]
-        ranks[highest] = 1.0
-        ranks[lowest] = 0.0
-        if not self._normal:
-            return ranks
-        held: np.ndarray = np.clip(self._inverse(ranks), *self._bounds)
-        return held
+        above: np.ndarray = (matrix > self._threshold).astype(float)
+        return above
 
 
 class Bins:
@@ -377,6 +322,7 @@ class Parallel:
 
 
 OPERATORS: Mapping[str, Callable[..., Step]] = {
+    "binarize": Binarize,
     "bins": Bins,
     "center": Center,
     "clip": Clip,
@@ -388,10 +334,8 @@ OPERATORS: Mapping[str, Callable[..., Step]] = {
     "normalize": Normalize,
     "one_hot": OneHot,
     "parallel": Parallel,
-    "power": Power,
     "products": Products,
     "project": Project,
-    "quantile": Quantile,
     "recode": Recode,
     "sides": Sides,
     "single": Single,

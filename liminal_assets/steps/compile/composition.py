@@ -14,12 +14,13 @@ from liminal_assets.steps.compile.converters import (
     transformer,
 )
 from liminal_assets.steps.compile.encoders import is_encoder, may_precede, tabulated
+from liminal_assets.steps.compile.preparation import weighted
 from liminal_assets.steps.compile.values import (
     Columns,
     Matrix,
     Node,
     UnsupportedError,
-    beside,
+    joined,
     numbers,
 )
 
@@ -58,13 +59,24 @@ def _columns(fitted: Any, value: Columns | Matrix) -> Matrix:
         places = np.asarray(fitted._transformer_to_input_indices[name], int)
         if part == "drop" or not len(places):
             continue
-        parts.append(numbers(converted(part, _some(value, places))))
+        made = numbers(converted(part, _some(value, places)))
+        parts.append(weighted(made, (fitted.transformer_weights or {}).get(name)))
     if not parts:
         raise UnsupportedError("a ColumnTransformer without columns")
-    weights = fitted.transformer_weights
-    if weights:
-        raise UnsupportedError("weights of a ColumnTransformer")
-    return beside(parts)
+    return joined(value, parts)
+
+
+@transformer("sklearn.FeatureUnion")
+def _union(fitted: Any, value: Columns | Matrix) -> Matrix:
+    parts = []
+    for name, part in fitted.transformer_list:
+        if part == "drop":
+            continue
+        made = value if part == "passthrough" else converted(part, value)
+        parts.append(weighted(numbers(made), (fitted.transformer_weights or {}).get(name)))
+    if not parts:
+        raise UnsupportedError("a FeatureUnion without parts")
+    return joined(value, parts)
 
 
 def _some(value: Columns | Matrix, places: np.ndarray) -> Columns | Matrix:

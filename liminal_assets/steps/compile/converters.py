@@ -23,7 +23,18 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _TRANSFORMERS: dict[str, Transform] = {}
 _ESTIMATORS: dict[str, Estimate] = {}
-_MODULES = ("preparation", "encoders", "composition", "linear", "trees", "wrappers")
+_MODULES = (
+    "bayes",
+    "composition",
+    "curves",
+    "encoders",
+    "ensembles",
+    "linear",
+    "networks",
+    "preparation",
+    "trees",
+    "wrappers",
+)
 
 
 def transformer(*names: str) -> Callable[[_Function], _Function]:

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from liminal_assets.steps.compile.converters import transformer
+from liminal_assets.steps.compile.preparation import checked
 from liminal_assets.steps.compile.values import Columns, Matrix, Node, UnsupportedError
 from liminal_assets.steps.signature import Field, Signature
 
@@ -54,9 +55,9 @@ def _encoder(fitted: Any, value: Columns | Matrix) -> Matrix:
 
 @transformer("sklearn.OrdinalEncoder")
 def _ordinal(fitted: Any, value: Columns | Matrix) -> Matrix:
-    if isinstance(value, Columns):
-        return tabulated([fitted], value)
-    return recoded(fitted, value)
+    if isinstance(value, Matrix) and value.labels:
+        return recoded(fitted, value)
+    return tabulated([fitted], value)
 
 
 def recoded(fitted: Any, value: Matrix) -> Matrix:
@@ -84,7 +85,7 @@ def tabulated(chain: Sequence[Any], value: Columns | Matrix) -> Matrix:
         UnsupportedError: what the steps make of a column depends on another one, or is too large.
     """
     if isinstance(value, Matrix):
-        raise UnsupportedError(f"{type(chain[-1]).__name__} after other steps")
+        return _of_numbers(chain, value)
     asked = _Asked(chain, value)
     known = [_known(chain, place, column) for place, column in enumerate(value.fields)]
     pairs = zip(known, value.fields, strict=True)
@@ -122,6 +123,17 @@ def tabulated(chain: Sequence[Any], value: Columns | Matrix) -> Matrix:
         )
     node = {"op": "categories", "width": len(constant), "constant": constant, "tables": tables}
     return Matrix(node, len(constant), asked.labels)
+
+
+def _of_numbers(chain: Sequence[Any], value: Matrix) -> Matrix:
+    """Columns of numbers that other steps made, as if they were a request's."""
+    fields = tuple(Field(str(place), "double", required=False) for place in range(value.width))
+    made = tabulated(chain, Columns(Signature(fields), tuple(field.name for field in fields)))
+    known = checked(value)
+    step = {**made.node, "op": "encode"}
+    if known.labels or made.labels:
+        raise UnsupportedError(f"{type(chain[-1]).__name__} after other steps")
+    return known.stepped(step, made.width)
 
 
 def _changed(found: sparse.csr_array, start: sparse.csr_array) -> np.ndarray:

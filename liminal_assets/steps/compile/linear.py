@@ -1,4 +1,4 @@
-"""Converters of linear models, naive Bayes and baselines."""
+"""Converters of linear models and baselines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from liminal_assets.steps.compile.converters import estimator
 from liminal_assets.steps.compile.preparation import checked
 from liminal_assets.steps.compile.values import Columns, Matrix, Node, UnsupportedError
 
-__all__ = ["classes_of", "probable"]
+__all__ = ["apart", "classes_of", "probable"]
 
 
 def _linear(fitted: Any) -> Node:
@@ -46,6 +46,18 @@ def probable(
     if link == "logistic":
         return {"op": "binary", "computed": computed, "factor": factor, "zero": zero, **rule}
     return {"op": "several", "computed": computed, "link": link, **rule}
+
+
+def apart(classes: np.ndarray, computed: Node, shares: Node, *, limit: float = 0.0) -> Node:
+    """The operator of a classifier whose labels and probabilities are computed apart.
+
+    Args:
+        computed: one number for two classes, or one for each: the largest says the label.
+        shares: the probability of each class.
+        limit: what one number must exceed for the second class.
+    """
+    rule = {"threshold": None, "positive": 1, "classes": classes}
+    return {"op": "apart", "computed": computed, "probable": shares, "limit": limit, **rule}
 
 
 @estimator(
@@ -91,6 +103,15 @@ def _regression(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
     }
 
 
+@estimator("sklearn.CCA", "sklearn.PLSCanonical", "sklearn.PLSRegression")
+def _latent(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
+    computed = _linear(fitted)
+    if computed["weights"].shape[1] != 1:
+        raise UnsupportedError("several targets")
+    matrix = checked(value, missing=False).then("center", center=fitted._x_mean, scale=None)
+    return matrix, {"op": "value", "computed": computed, "link": "identity"}
+
+
 def _is_log(fitted: Any) -> bool:
     """Whether a generalised linear model computes the logarithm of its answer."""
     name = type(fitted).__name__
@@ -122,11 +143,15 @@ def _discriminant(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
 
 @estimator("sklearn.SGDClassifier")
 def _descent(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
+    classes = classes_of(fitted)
     if fitted.loss == "modified_huber":
-        raise UnsupportedError("SGDClassifier with modified_huber")
+        computed = _linear(fitted)
+        if len(classes) == 2:
+            for name in ("weights", "intercept"):
+                computed[name] = np.concatenate([-computed[name], computed[name]], axis=-1)
+        return checked(value, missing=False), probable(classes, computed, "huber")
     if fitted.loss != "log_loss":
         return _labels(fitted, value)
-    classes = classes_of(fitted)
     link = "logistic" if len(classes) == 2 else "each"
     return checked(value, missing=False), probable(classes, _linear(fitted), link)
 
@@ -145,17 +170,6 @@ def _labels(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
         raise UnsupportedError("several targets")
     node = {"op": "labels", "computed": computed, "classes": classes}
     return checked(value, missing=False), node
-
-
-@estimator("sklearn.GaussianNB")
-def _gaussian(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
-    computed = {
-        "op": "gaussian",
-        "prior": fitted.class_prior_,
-        "mean": fitted.theta_,
-        "variance": fitted.var_,
-    }
-    return checked(value, missing=False), probable(classes_of(fitted), computed, "softmax")
 
 
 @estimator("sklearn.DummyClassifier")

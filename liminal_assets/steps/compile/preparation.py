@@ -10,13 +10,12 @@ from liminal_assets.steps.compile.converters import transformer
 from liminal_assets.steps.compile.values import (
     Columns,
     Matrix,
-    Node,
     UnsupportedError,
-    beside,
     numbers,
+    steps_between,
 )
 
-__all__ = ["checked", "filled"]
+__all__ = ["checked", "filled", "function_name", "standard", "weighted"]
 
 
 def checked(value: Columns | Matrix, *, missing: bool = True) -> Matrix:
@@ -55,7 +54,8 @@ def _clip(fitted: Any, value: Columns | Matrix) -> Matrix:
 
 
 @transformer("sklearn.StandardScaler")
-def _standard(fitted: Any, value: Columns | Matrix) -> Matrix:
+def standard(fitted: Any, value: Columns | Matrix) -> Matrix:
+    """What a ``StandardScaler`` makes of a value."""
     center = fitted.mean_ if fitted.with_mean else None
     scale = fitted.scale_ if fitted.with_std else None
     return checked(value).then("center", center=center, scale=scale)
@@ -113,45 +113,30 @@ def filled(fitted: Any, matrix: Matrix) -> Matrix:
         result = kept.then("fill_of", missing=float(fitted.missing_values), values=statistics)
     if not fitted.add_indicator:
         return result
-    if not nan:
-        raise UnsupportedError("SimpleImputer's indicator of other values than NaN")
-    places = np.asarray(fitted.indicator_.features_)
-    branches = [_steps(matrix, result), [{"op": "missing", "places": places}]]
-    return matrix.then("parallel", result.width + len(places), branches=branches)
-
-
-def _steps(before: Matrix, after: Matrix) -> list[Node]:
-    """The steps between two matrices."""
-    count = len(before.node["steps"]) if before.node["op"] == "chain" else 0
-    steps: list[Node] = after.node["steps"]
-    return steps[count:]
+    shown = _missing(fitted.indicator_)
+    count = len(shown["places"])
+    branches = [steps_between(matrix, result), [{"op": "missing", **shown}]]
+    return matrix.then("parallel", result.width + count, branches=branches)
 
 
 @transformer("sklearn.MissingIndicator")
 def _indicator(fitted: Any, value: Columns | Matrix) -> Matrix:
-    if fitted.missing_values == fitted.missing_values:
-        raise UnsupportedError("MissingIndicator of other values than NaN")
-    if fitted.error_on_new and fitted.features == "missing-only":
-        raise UnsupportedError("MissingIndicator that refuses new missing values")
+    shown = _missing(fitted)
+    matrix = checked(value, missing=shown["value"] is None)
+    return matrix.then("missing", len(shown["places"]), **shown)
+
+
+def _missing(fitted: Any) -> dict[str, Any]:
+    """The arguments of the operator of a ``MissingIndicator``."""
+    from sklearn.utils._missing import is_scalar_nan
+
     places = np.asarray(fitted.features_)
-    return checked(value).then("missing", len(places), places=places)
-
-
-@transformer("sklearn.PowerTransformer")
-def _power(fitted: Any, value: Columns | Matrix) -> Matrix:
-    positive = fitted.method == "box-cox"
-    matrix = checked(value).then("power", lambdas=fitted.lambdas_, positive=positive)
-    return _standard(fitted._scaler, matrix) if fitted.standardize else matrix
-
-
-@transformer("sklearn.QuantileTransformer")
-def _quantile(fitted: Any, value: Columns | Matrix) -> Matrix:
-    return checked(value).then(
-        "quantile",
-        quantiles=fitted.quantiles_,
-        references=fitted.references_,
-        normal=fitted.output_distribution == "normal",
-    )
+    refused = None
+    if fitted.error_on_new and fitted.features == "missing-only":
+        refused = np.setdiff1d(np.arange(fitted.n_features_in_), places)
+    nan = is_scalar_nan(fitted.missing_values)
+    value = None if nan else float(fitted.missing_values)
+    return {"places": places, "value": value, "refused": refused}
 
 
 @transformer("sklearn.FunctionTransformer")
@@ -160,15 +145,32 @@ def _function(fitted: Any, value: Columns | Matrix) -> Matrix | Columns:
         raise UnsupportedError("a function with arguments of its own")
     if fitted.func is None:
         return value
-    name = getattr(fitted.func, "__name__", "")
-    ours = getattr(fitted.func, "__module__", "") == "liminal_assets.steps.transformers"
-    if not ours and getattr(np, name, None) is not fitted.func:
-        # scikit-learn's own way to pass columns on to an estimator
-        if getattr(getattr(fitted.func, "func", None), "__name__", "") == "check_array":
-            return numbers(value)
-        raise UnsupportedError(f"the function {name or fitted.func!r}")
-    matrix = checked(value) if fitted.validate else numbers(value)
+    # scikit-learn's own way to pass columns on to an estimator
+    if getattr(getattr(fitted.func, "func", None), "__name__", "") == "check_array":
+        return numbers(value)
+    name = function_name(fitted.func)
+    matrix = checked(value, missing=False) if fitted.validate else numbers(value)
     return matrix.then("function", name=name)
+
+
+def function_name(function: Any) -> str:
+    """The name of a function of NumPy's, or of ours, that a form has too.
+
+    Raises:
+        UnsupportedError: it is another one.
+    """
+    from liminal_assets.serving.forms.steps import FUNCTIONS
+
+    name = getattr(function, "__name__", "")
+    ours = getattr(function, "__module__", "") == "liminal_assets.steps.transformers"
+    if name not in FUNCTIONS or not (ours or getattr(np, name, None) is function):
+        raise UnsupportedError(f"the function {name or function!r}")
+    return name
+
+
+@transformer("sklearn.Binarizer")
+def _binarizer(fitted: Any, value: Columns | Matrix) -> Matrix:
+    return checked(value, missing=False).then("binarize", threshold=float(fitted.threshold))
 
 
 @transformer("sklearn.KBinsDiscretizer")
@@ -195,9 +197,23 @@ def _normalizer(fitted: Any, value: Columns | Matrix) -> Matrix:
     return checked(value, missing=False).then("normalize", norm=fitted.norm)
 
 
-@transformer("sklearn.PCA", "sklearn.TruncatedSVD")
+@transformer(
+    *(
+        f"sklearn.{name}"
+        for name in (
+            "GaussianRandomProjection",
+            "IncrementalPCA",
+            "PCA",
+            "SparseRandomProjection",
+            "TruncatedSVD",
+        )
+    )
+)
 def _components(fitted: Any, value: Columns | Matrix) -> Matrix:
-    weights = np.ascontiguousarray(fitted.components_.T)
+    components = fitted.components_
+    if hasattr(components, "toarray"):
+        components = components.toarray()
+    weights = np.ascontiguousarray(components.T)
     shift, scale = np.zeros(weights.shape[1]), None
     if hasattr(fitted, "mean_"):
         shift = fitted.mean_ @ weights
@@ -205,6 +221,18 @@ def _components(fitted: Any, value: Columns | Matrix) -> Matrix:
         scale = np.maximum(np.sqrt(fitted.explained_variance_), np.finfo(float).eps)
     matrix = checked(value, missing=False)
     return matrix.then("project", weights.shape[1], weights=weights, shift=shift, scale=scale)
+
+
+@transformer("sklearn.LinearDiscriminantAnalysis")
+def _discriminants(fitted: Any, value: Columns | Matrix) -> Matrix:
+    if fitted.solver == "lsqr":
+        raise UnsupportedError("LinearDiscriminantAnalysis that transforms nothing")
+    weights = np.ascontiguousarray(fitted.scalings_[:, : fitted._max_components])
+    matrix = checked(value, missing=False)
+    if fitted.solver == "svd":
+        matrix = matrix.then("center", center=fitted.xbar_, scale=None)
+    shift = np.zeros(weights.shape[1])
+    return matrix.then("project", weights.shape[1], weights=weights, shift=shift, scale=None)
 
 
 @transformer(
@@ -233,19 +261,9 @@ def _selector(fitted: Any, value: Columns | Matrix) -> Matrix:
     return matrix.then("take", len(places), places=places)
 
 
-@transformer("sklearn.FeatureUnion")
-def _union(fitted: Any, value: Columns | Matrix) -> Matrix:
-    from liminal_assets.steps.compile.composition import converted
-
-    parts = []
-    for name, part in fitted.transformer_list:
-        if part == "drop":
-            continue
-        if fitted.transformer_weights and name in fitted.transformer_weights:
-            raise UnsupportedError("weights of a FeatureUnion")
-        made = value if part == "passthrough" else converted(part, value)
-        parts.append(numbers(made))
-    if isinstance(value, Columns):
-        return beside(parts)
-    count = sum(part.width for part in parts)
-    return value.then("parallel", count, branches=[_steps(value, part) for part in parts])
+def weighted(matrix: Matrix, weight: float | None) -> Matrix:
+    """A matrix times the weight of its transformer, if it has one."""
+    if weight is None:
+        return matrix
+    scale = np.full(matrix.width, float(weight))
+    return matrix.then("stretch", scale=scale, shift=np.zeros(matrix.width))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,11 @@ from liminal_assets.steps.compile.values import (
     Matrix,
     Node,
     UnsupportedError,
-    beside,
+    joined,
     numbers,
 )
 
-__all__: list[str] = []
+__all__ = ["answers_of_trees", "forest_of_classes", "forest_of_values", "is_tree"]
 
 
 def _of_sklearn(fitted: Any, leaves: np.ndarray, target: int = 0, *, nan_right: bool) -> Tree:
@@ -69,23 +69,16 @@ def _sums(trees: list[Tree], targets: int, width: int, divisor: float = 1.0) -> 
     }
 
 
-def _single(fitted: Any, value: Columns | Matrix, *, one: Any = None) -> Matrix:
+def is_tree(fitted: Any) -> bool:
+    """Whether an estimator is one of scikit-learn's own trees, and answers one target."""
+    name = f"{type(fitted).__module__}.{type(fitted).__qualname__}"
+    return name.startswith("sklearn.tree._classes.") and fitted.n_outputs_ == 1
+
+
+def _single(value: Columns | Matrix, *, one: Any = None) -> Matrix:
     """The matrix as scikit-learn's own trees take it: 32-bit floats."""
     missing = one is not None and bool(one._support_missing_values(np.zeros((1, 1))))
     return numbers(value).then("single", missing=missing)
-
-
-def _vectors(trees: Sequence[Any], width: int) -> Node:
-    """Trees whose leaves hold the share of each class."""
-    made, vectors, start = [], [], 0
-    for target, tree in enumerate(trees):
-        shares = tree.tree_.value[:, 0, :]
-        numbered = start + np.arange(len(shares), dtype=float)
-        made.append(_of_sklearn(tree, numbered, target, nan_right=False))
-        vectors.append(shares)
-        start += len(shares)
-    graph = {"trees": made, "targets": len(made), "width": width}
-    return {"op": "leaves", "file": graph, "vectors": np.concatenate(vectors)}
 
 
 def _one_target(fitted: Any) -> None:
@@ -93,42 +86,86 @@ def _one_target(fitted: Any) -> None:
         raise UnsupportedError("several targets")
 
 
+def forest_of_classes(
+    trees: Sequence[Any], value: Columns | Matrix, features: Sequence[np.ndarray] | None = None
+) -> tuple[Matrix, Node]:
+    """The mean of the shares of each class at the leaves.
+
+    Args:
+        trees: that all know the same classes.
+        features: the columns of each, if it doesn't take all.
+    """
+    matrix = _single(value, one=trees[0])
+    made, vectors, start = [], [], 0
+    for target, tree in enumerate(trees):
+        shares = tree.tree_.value[:, 0, :]
+        numbered = start + np.arange(len(shares), dtype=float)
+        one = _of_sklearn(tree, numbered, target, nan_right=False)
+        made.append(one if features is None else _renamed(one, features[target]))
+        vectors.append(shares)
+        start += len(shares)
+    graph = {"trees": made, "targets": len(made), "width": matrix.width}
+    return matrix, {"op": "leaves", "file": graph, "vectors": np.concatenate(vectors)}
+
+
+def forest_of_values(
+    trees: Sequence[Any], value: Columns | Matrix, features: Sequence[np.ndarray] | None = None
+) -> tuple[Matrix, Node]:
+    """The mean of the values at the leaves; arguments as of :func:`forest_of_classes`."""
+    matrix = _single(value, one=trees[0])
+    made = [_of_sklearn(tree, tree.tree_.value[:, 0, 0], nan_right=False) for tree in trees]
+    if features is not None:
+        made = [_renamed(tree, some) for tree, some in zip(made, features, strict=True)]
+    return matrix, _sums(made, 1, matrix.width, float(len(made)))
+
+
+def _renamed(tree: Tree, features: np.ndarray) -> Tree:
+    """A tree that knew some columns, by their places among all."""
+    return replace(tree, feature=features[np.where(tree.leaf, 0, tree.feature)])
+
+
+def answers_of_trees(trees: Sequence[Any], value: Columns | Matrix) -> Matrix:
+    """The value of each tree, or the place of its label, side by side."""
+    matrix = _single(value, one=trees[0])
+    made = []
+    for target, tree in enumerate(trees):
+        values = tree.tree_.value[:, 0, :]
+        leaves = values.argmax(axis=1).astype(float) if hasattr(tree, "classes_") else values[:, 0]
+        made.append(_of_sklearn(tree, leaves, target, nan_right=False))
+    return matrix.stepped(_sums(made, len(made), matrix.width), len(made))
+
+
 @estimator("sklearn.DecisionTreeClassifier", "sklearn.ExtraTreeClassifier")
 def _tree_classes(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
     _one_target(fitted)
-    matrix = _single(fitted, value, one=fitted)
-    return matrix, probable(classes_of(fitted), _vectors([fitted], matrix.width), "given")
+    matrix, computed = forest_of_classes([fitted], value)
+    return matrix, probable(classes_of(fitted), computed, "given")
 
 
 @estimator("sklearn.DecisionTreeRegressor", "sklearn.ExtraTreeRegressor")
 def _tree_value(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
     _one_target(fitted)
-    return _mean_of([fitted], _single(fitted, value, one=fitted))
+    matrix, computed = forest_of_values([fitted], value)
+    return matrix, {"op": "value", "computed": computed, "link": "identity"}
 
 
 @estimator("sklearn.RandomForestClassifier", "sklearn.ExtraTreesClassifier")
 def _forest_classes(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
     _one_target(fitted)
-    matrix = _single(fitted, value, one=fitted.estimators_[0])
-    computed = _vectors(fitted.estimators_, matrix.width)
+    matrix, computed = forest_of_classes(fitted.estimators_, value)
     return matrix, probable(classes_of(fitted), computed, "given")
 
 
 @estimator("sklearn.RandomForestRegressor", "sklearn.ExtraTreesRegressor")
 def _forest_value(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
     _one_target(fitted)
-    return _mean_of(fitted.estimators_, _single(fitted, value, one=fitted.estimators_[0]))
-
-
-def _mean_of(trees: Sequence[Any], matrix: Matrix) -> tuple[Matrix, Node]:
-    made = [_of_sklearn(tree, tree.tree_.value[:, 0, 0], nan_right=False) for tree in trees]
-    computed = _sums(made, 1, matrix.width, float(len(made)))
+    matrix, computed = forest_of_values(fitted.estimators_, value)
     return matrix, {"op": "value", "computed": computed, "link": "identity"}
 
 
 @estimator("sklearn.GradientBoostingClassifier", "sklearn.GradientBoostingRegressor")
 def _boosting(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
-    matrix = _single(fitted, value)
+    matrix = _single(value)
     if fitted.init_ != "zero" and not type(fitted.init_).__name__.startswith("Dummy"):
         raise UnsupportedError("GradientBoosting with an initial estimator of its own")
     start = fitted._raw_predict_init(np.zeros((1, matrix.width), np.float32))[0]
@@ -231,9 +268,7 @@ def _histogram_matrix(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, dic
     order = [before._transformer_to_input_indices[name] for name in ("encoder", "numerical")]
     parts = [_taken(value, np.asarray(places, int)) for places in order]
     encoded = recoded(encoder, parts[0])
-    rest = parts[1] if parts[1].width else None
-    steps = [encoded] if rest is None else [encoded, rest]
-    return beside(steps) if len(steps) == 1 else _joined(value, steps), known
+    return joined(value, [encoded, parts[1]] if parts[1].width else [encoded]), known
 
 
 def _taken(value: Matrix, places: np.ndarray) -> Matrix:
@@ -242,16 +277,6 @@ def _taken(value: Matrix, places: np.ndarray) -> Matrix:
         made = value.stepped({"op": "take", "places": places}, len(places))
         return Matrix(made.node, made.width, labels)
     return value.stepped({"op": "take", "places": places}, len(places))
-
-
-def _joined(value: Matrix, parts: Iterable[Matrix]) -> Matrix:
-    """Parts of one matrix side by side, without making it twice."""
-    parts = list(parts)
-    count = len(value.node["steps"]) if value.node["op"] == "chain" else 0
-    branches = [part.node["steps"][count:] for part in parts]
-    return value.stepped(
-        {"op": "parallel", "branches": branches}, sum(part.width for part in parts)
-    )
 
 
 @estimator("sklearn.HistGradientBoostingClassifier", "sklearn.HistGradientBoostingRegressor")

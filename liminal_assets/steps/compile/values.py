@@ -8,7 +8,16 @@ from typing import Any
 
 from liminal_assets.steps.signature import NUMBERS, Field, Signature
 
-__all__ = ["Columns", "Matrix", "Node", "UnsupportedError", "beside", "numbers"]
+__all__ = [
+    "Columns",
+    "Matrix",
+    "Node",
+    "UnsupportedError",
+    "beside",
+    "joined",
+    "numbers",
+    "steps_between",
+]
 
 Node = dict[str, Any]
 """An operator of ``serving.forms`` and what it is made of: ``op``, and its arguments."""
@@ -102,3 +111,22 @@ def beside(parts: Sequence[Matrix]) -> Matrix:
     if len(parts) == 1:
         return parts[0]
     return Matrix({"op": "beside", "parts": [part.node for part in parts]}, width, labels)
+
+
+def joined(value: Columns | Matrix, parts: Sequence[Matrix]) -> Matrix:
+    """What several steps made of one value, side by side; the value is made once."""
+    if isinstance(value, Columns) or len(parts) == 1:
+        return beside(parts)
+    together = beside(parts)
+    branches = [steps_between(value, part) for part in parts]
+    made = value.stepped({"op": "parallel", "branches": branches}, together.width)
+    return Matrix(made.node, made.width, together.labels)
+
+
+def steps_between(before: Matrix, after: Matrix) -> list[Node]:
+    """The steps between two matrices."""
+    if after is before:
+        return []
+    count = len(before.node["steps"]) if before.node["op"] == "chain" else 0
+    steps: list[Node] = after.node["steps"]
+    return steps[count:]

@@ -1,4 +1,4 @@
-"""Converters of what wraps an estimator: thresholds and transformed targets."""
+"""Converters of what wraps an estimator: thresholds, transformed targets, other ways to learn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 
 from liminal_assets.steps.compile.converters import convert_estimator, estimator
-from liminal_assets.steps.compile.values import Columns, Matrix, Node, UnsupportedError
+from liminal_assets.steps.compile.curves import inverted
+from liminal_assets.steps.compile.linear import classes_of
+from liminal_assets.steps.compile.responses import predicted, relabelled
+from liminal_assets.steps.compile.values import Columns, Matrix, Node, UnsupportedError, numbers
 
 __all__: list[str] = []
 
@@ -35,3 +38,25 @@ def _with_threshold(
     least = 0.5 if threshold == "auto" else float(threshold)
     place = 1 if positive is None else int(np.flatnonzero(fitted.classes_ == positive)[0])
     return matrix, {**node, "threshold": least, "positive": place}
+
+
+@estimator("sklearn.TransformedTargetRegressor")
+def _transformed(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
+    matrix = inverted(fitted.transformer_, predicted(fitted.regressor_, value))
+    return matrix, {"op": "value", "computed": {"op": "given"}, "link": "identity"}
+
+
+@estimator("sklearn.FrozenEstimator")
+def _frozen(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
+    return convert_estimator(fitted.estimator, value)
+
+
+@estimator("sklearn.RANSACRegressor")
+def _consensus(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
+    return convert_estimator(fitted.estimator_, numbers(value))
+
+
+@estimator("sklearn.SelfTrainingClassifier")
+def _self_taught(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
+    matrix, answer = convert_estimator(fitted.estimator_, numbers(value))
+    return matrix, relabelled(answer, classes_of(fitted))
