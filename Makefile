@@ -44,6 +44,7 @@ format: dev-venv
 
 docs: venv
 	$(BIN)/python -m liminal_assets.language.reference docs/language.md
+	$(BIN)/python -m liminal_assets.steps.compile.reference docs/compiled.md
 
 # The lock files hold for every supported Python; uv only resolves, pip installs.
 lock: venv

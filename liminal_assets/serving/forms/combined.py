@@ -227,6 +227,7 @@ class Kernel:
         kind: ``linear``, ``poly``, ``rbf`` or ``sigmoid``.
         vectors: of shape (vectors, width).
         weights: of shape (vectors, decisions).
+        places: per decision the vectors that it counts, in LIBSVM's order.
         intercept: of shape (decisions,).
         gamma: of the kernel.
         coef0: of the kernel.
@@ -238,28 +239,37 @@ class Kernel:
         kind: str,
         vectors: np.ndarray,
         weights: np.ndarray,
+        places: list[np.ndarray],
         intercept: np.ndarray,
         gamma: float,
         coef0: float,
         degree: int,
     ) -> None:
         self._kind, self._vectors = kind, vectors
-        self._weights, self._intercept = weights, intercept
+        self._decisions = [(some, weights[some, [at]]) for at, some in enumerate(places)]
+        self._intercept = intercept
         self._gamma, self._coef0, self._degree = gamma, coef0, degree
         self._rows = max(1, _CELLS // max(vectors.size, 1))
 
     def __call__(self, matrix: np.ndarray) -> np.ndarray:
         starts = range(0, len(matrix), self._rows)
         with np.errstate(over="ignore", invalid="ignore"):
-            parts = [self._alike(matrix[at : at + self._rows]) @ self._weights for at in starts]
-        return np.asarray(np.concatenate(parts) + self._intercept)
+            parts = [self._decided(matrix[at : at + self._rows]) for at in starts]
+        return np.concatenate(parts)
+
+    def _decided(self, matrix: np.ndarray) -> np.ndarray:
+        alike = self._alike(matrix)
+        # along the first axis NumPy adds in order, which shows where sums overflow
+        sums = [(weights[:, None] * alike[some]).sum(axis=0) for some, weights in self._decisions]
+        return np.asarray(np.stack(sums, axis=1) + self._intercept)
 
     def _alike(self, matrix: np.ndarray) -> np.ndarray:
+        """The kernel, of shape (vectors, rows)."""
         if self._kind == "rbf":
-            away = ((matrix[:, None, :] - self._vectors) ** 2).sum(axis=2)
+            away = ((self._vectors[:, None, :] - matrix) ** 2).sum(axis=2)
             near: np.ndarray = np.exp(-self._gamma * away)
             return near
-        products: np.ndarray = matrix @ self._vectors.T
+        products: np.ndarray = self._vectors @ matrix.T
         if self._kind == "linear":
             return products
         products = self._gamma * products + self._coef0

@@ -10,7 +10,14 @@ from typing import Any, TypeVar
 
 from liminal_assets.steps.compile.values import Columns, Matrix, Node, UnsupportedError
 
-__all__ = ["COMPILERS", "convert_estimator", "convert_transformer", "estimator", "transformer"]
+__all__ = [
+    "COMPILERS",
+    "compiled_names",
+    "convert_estimator",
+    "convert_transformer",
+    "estimator",
+    "transformer",
+]
 
 COMPILERS = "liminal_assets.compilers"
 """The entry-point group of converters for estimators of other libraries: the name is that of the
@@ -75,9 +82,20 @@ def convert_estimator(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Nod
     return _converter(_ESTIMATORS, fitted)(fitted, value)  # type: ignore[no-any-return]
 
 
-def _converter(known: dict[str, Any], fitted: Any) -> Any:
+def compiled_names() -> tuple[frozenset[str], frozenset[str]]:
+    """The transformers and the estimators, as ``package.Class``, that have a converter here."""
+    _load()
+    return frozenset(_TRANSFORMERS), frozenset(_ESTIMATORS)
+
+
+@cache
+def _load() -> None:
     for module in _MODULES:
         import_module(f"liminal_assets.steps.compile.{module}")
+
+
+def _converter(known: dict[str, Any], fitted: Any) -> Any:
+    _load()
     kind = type(fitted)
     # the exact type: a subclass may do anything
     name = f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}"

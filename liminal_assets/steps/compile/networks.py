@@ -38,7 +38,8 @@ def _perceptron(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
 
 @estimator("sklearn.NuSVR", "sklearn.SVR")
 def _support_value(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
-    computed = _kernel(fitted, fitted.dual_coef_.T, fitted.intercept_)
+    weights = fitted.dual_coef_.T
+    computed = _kernel(fitted, weights, [np.arange(len(weights))], fitted.intercept_)
     matrix = checked(value, missing=False)
     return matrix, {"op": "value", "computed": computed, "link": "identity"}
 
@@ -51,7 +52,7 @@ def _support(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
     classes, matrix = classes_of(fitted), checked(value, missing=False)
     if len(classes) > 2 and fitted.decision_function_shape != "ovr":
         raise UnsupportedError(f"{type(fitted).__name__} that decides between two classes each")
-    pairs = _kernel(fitted, _weights_of_pairs(fitted), fitted._intercept_)
+    pairs = _kernel(fitted, *_weights_of_pairs(fitted), fitted._intercept_)
     made = matrix.then(pairs.pop("op"), len(fitted._intercept_), **pairs)
     votes: Node = {"op": "duels", "classes": len(classes), "confident": False}
     decisions: Node = {**votes, "confident": True}
@@ -62,7 +63,7 @@ def _support(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
     return made, {"op": "labels", "computed": votes, "classes": classes, "decisions": decisions}
 
 
-def _kernel(fitted: Any, weights: Any, intercept: Any) -> Node:
+def _kernel(fitted: Any, weights: Any, places: list[np.ndarray], intercept: Any) -> Node:
     if fitted.kernel not in ("linear", "poly", "rbf", "sigmoid"):
         raise UnsupportedError(f"{type(fitted).__name__} with a kernel of its own")
     if hasattr(fitted.support_vectors_, "toarray"):
@@ -72,6 +73,7 @@ def _kernel(fitted: Any, weights: Any, intercept: Any) -> Node:
         "kind": fitted.kernel,
         "vectors": np.ascontiguousarray(fitted.support_vectors_, float),
         "weights": np.ascontiguousarray(weights, float),
+        "places": places,
         "intercept": np.asarray(intercept, float),
         "gamma": float(fitted._gamma),
         "coef0": float(fitted.coef0),
@@ -79,16 +81,18 @@ def _kernel(fitted: Any, weights: Any, intercept: Any) -> Node:
     }
 
 
-def _weights_of_pairs(fitted: Any) -> np.ndarray:
-    """What each support vector adds to each decision between two classes (LIBSVM's order)."""
+def _weights_of_pairs(fitted: Any) -> tuple[np.ndarray, list[np.ndarray]]:
+    """What each support vector adds to each decision between two classes (LIBSVM's order), and
+    which vectors do."""
     count = len(fitted.classes_)
     ends = np.concatenate([[0], np.cumsum(fitted.n_support_)])
-    columns = []
+    columns, places = [], []
     for first in range(count):
         for second in range(first + 1, count):
             column = np.zeros(ends[-1])
-            one, other = slice(*ends[first : first + 2]), slice(*ends[second : second + 2])
+            one, other = np.arange(*ends[first : first + 2]), np.arange(*ends[second : second + 2])
             column[one] = fitted._dual_coef_[second - 1, one]
             column[other] = fitted._dual_coef_[first, other]
             columns.append(column)
-    return np.stack(columns, axis=1)
+            places.append(np.concatenate([one, other]))
+    return np.stack(columns, axis=1), places

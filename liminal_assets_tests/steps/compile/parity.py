@@ -41,7 +41,7 @@ NUMERIC = Signature(tuple(Field(name, "double", required=False) for name in NUMB
 """Of what needs no column transformer and no frame of several types: most of a pipeline's time."""
 _ALONE = 2
 """Rows that the pipeline is asked one by one, of those held out and of those at the edges."""
-_FITTED_ROWS, _ASKED_ROWS = 60, 25
+_FITTED_ROWS, _ASKED_ROWS = 80, 40
 
 seeds = st.integers(0, 30)
 few = settings(
