@@ -348,7 +348,9 @@ def test_a_version_that_does_not_say_what_it_learned_needs_whole_rows(embedded: 
     rows = embedded.rows().head(1)
     with embedded.client() as client:
         assert client.get("/readyz").status_code == 200
-        assert "doesn't say" in client.get("/info").json()["features"]["problem"]
+        info = client.get("/info").json()["features"]
+        assert "doesn't say" in info["problem"]
+        assert info["store"] == embedded.config.url
         assert client.post("/predict", json=whole(rows)).status_code == 200
         assert client.post("/predict", json={"flight_id": "F10-0"}).status_code == 422
 

@@ -18,6 +18,8 @@ def scheme_of(url: str) -> str:
 
 def shown_url(url: str) -> str:
     """A URL without user, password and query."""
+    if url.startswith("sqlite:///"):
+        return url.partition("?")[0]
     try:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
