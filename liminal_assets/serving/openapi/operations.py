@@ -196,7 +196,7 @@ def _page(summary: str, content: Content, **statuses: str) -> Callable[[Describe
 
 
 _TEXT: Content = {_PLAIN: {"schema": {"type": "string"}}}
-_UNREADY = {"503": "There is no model yet, or the server is stopping."}
+_UNREADY = {"503": "There is no model, no online store, or the server is stopping."}
 _OF_MODEL = {"statuses": {**_NAMED, **_UNREADY}}
 _MODEL = "/v2/models/{name}"
 _MODEL_READY = _v2("Whether the model is ready.", _flags("name", "version", "ready"), **_OF_MODEL)
