@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from liminal_assets.cli.output import say
 from liminal_assets.cli.projects import Deployed
@@ -12,6 +13,9 @@ from liminal_assets.cli.servers import check_free, dagster_server, mlflow_server
 from liminal_assets.execution.programs import Program
 from liminal_assets.language.deployments import Deployment, Serve
 from liminal_assets.language.loading import Project
+
+if TYPE_CHECKING:
+    from liminal_assets.execution.services import Ports
 
 __all__ = ["all_programs", "service_programs"]
 
@@ -53,7 +57,7 @@ def service_programs(projects: Sequence[Project], env: str | None) -> list[Progr
         if project.workflow is not None and not elsewhere:
             servers = servers_of(project.workflow)
             programs += [service_program(server, ports, note=_note) for server in servers]
-        programs += _deployments(project, env)
+        programs += _deployments(project, env, ports)
     return programs
 
 
@@ -61,23 +65,30 @@ def _note(line: str) -> None:
     say(line, err=True)
 
 
-def _deployments(project: Project, env: str | None) -> Iterator[Program]:
+def _deployments(project: Project, env: str | None, ports: Ports) -> Iterator[Program]:
     for deployment in project.spec.deployments:
         serve = deployment.serve
         # a server elsewhere isn't ours to keep up
-        if serve is not None and serve.target == "local" and serve.port:
-            yield _deployment(project, deployment, serve, env)
+        if serve is not None and serve.target == "local":
+            name = f"{project.name}/{deployment.name}"
+            at = project.locate(deployment, "serve")
+            # a server that is started again answers where it was found before
+            port = serve.port or ports.stable(name, at)
+            yield _deployment(project, deployment, serve, env, port)
 
 
-def _deployment(project: Project, deployment: Deployment, serve: Serve, env: str | None) -> Program:
+def _deployment(
+    project: Project, deployment: Deployment, serve: Serve, env: str | None, port: int
+) -> Program:
     arguments = [sys.executable, "-m", "liminal_assets.cli.main", "serve", deployment.name]
     arguments += ["--project", str(project.file), *(["--env", env] if env else [])]
+    arguments += ["--port", str(port)]
     program = Program(
         name=f"{project.name}/{deployment.name}",
         arguments=arguments,
         folder=project.root,
         log=_log(project, deployment.name),
-        url=f"http://{_address(serve.host)}:{serve.port}",
+        url=f"{'https' if serve.tls else 'http'}://{_address(serve.host)}:{port}",
         # it starts without a champion too, and isn't ready until there is one
         health="/healthz",
         kind="deployment",

@@ -20,7 +20,7 @@ from liminal_assets.execution.mounted import mounted
 from liminal_assets.execution.mounts import SECRET_KEY, binds_of, to_mount
 from liminal_assets.execution.programs import Program
 from liminal_assets.execution.surroundings import base_environment, python_environment
-from liminal_assets.language.diagnostics import Diagnostic
+from liminal_assets.language.diagnostics import Diagnostic, Location
 from liminal_assets.serving import endpoints
 from liminal_assets.serving.endpoints import READY
 from liminal_assets.serving.port import holder_of
@@ -150,13 +150,27 @@ class Ports:
         key = f"{server.workflow.name}/{server.name}"
         port = server.port
         if port is None:
-            port = self._chosen(server, key)
-        elif port in self._given or not _is_free(port):
+            return self.stable(key, server.service.locate())
+        if port in self._given or not _is_free(port):
             raise _taken(server, port, self._given.get(port))
         self._given[port] = key
         return port
 
-    def _chosen(self, server: Server, key: str) -> int:
+    def stable(self, key: str, location: Location | None = None) -> int:
+        """A free port, the same again whenever it can be.
+
+        Args:
+            key: whom it is for.
+            location: where an error points to.
+
+        Raises:
+            StepError: none is free.
+        """
+        port = self._chosen(key, location)
+        self._given[port] = key
+        return port
+
+    def _chosen(self, key: str, location: Location | None) -> int:
         known = self._known.get(key)
         if known is not None and known not in self._given and _is_free(known):
             return known
@@ -167,9 +181,9 @@ class Ports:
         port = next((port for port in candidates if port not in others and _is_free(port)), None)
         if port is None:
             raise StepError(
-                f"no port from {_LOWEST} to {_LOWEST + _MANY - 1} is free for {server.name}",
-                location=server.service.locate(),
-                hint="'port:' of the service chooses one",
+                f"no port from {_LOWEST} to {_LOWEST + _MANY - 1} is free for {key}",
+                location=location,
+                hint="'port:' chooses one",
             )
         self._known[key] = port
         self._write()

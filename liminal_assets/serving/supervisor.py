@@ -86,8 +86,8 @@ class Supervisor:
 
     Args:
         config: what each is told.
-        bound: the listening socket that all of them answer. It stays open here, so that
-            connections wait for the next worker while one is replaced.
+        bound: the listening socket that all of them answer. It stays open here until :meth:`stop`,
+            so that connections wait for the next worker while one is replaced.
         workers: how many.
     """
 
@@ -140,6 +140,9 @@ class Supervisor:
         Returns:
             Whether all of them ended by themselves.
         """
+        # workers have it too, and close it once they take no more: then connections are refused
+        # instead of waiting for nobody
+        self._bound.close()
         running = [slot.process for slot in self._slots if slot.process]
         for process in running:
             process.terminate()

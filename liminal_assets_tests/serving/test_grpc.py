@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,6 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from tritonclient.utils import InferenceServerException
 
 import liminal_assets as la
@@ -39,6 +34,7 @@ from liminal_assets.serving.protocols import inference_grpc
 from liminal_assets.serving.protocols.inference_messages import SERVICE, messages
 from liminal_assets.serving.spool import Spool
 from liminal_assets.serving.watch import Watch
+from liminal_assets_tests.certificates import certificate
 from liminal_assets_tests.serving.conftest import running
 from liminal_assets_tests.serving.shelf import Serving, Shelf, serving, until
 from liminal_assets_tests.serving.test_guard import KEY, Held, served
@@ -213,31 +209,6 @@ def test_tls_is_that_of_the_certificate(held: Held, tmp_path: Path) -> None:
             assert client.is_server_live()
         with triton.InferenceServerClient(url) as client:
             assert refusal(client.is_server_live)[0] == "UNAVAILABLE"
-
-
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate of this machine for an hour, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    here = x509.IPAddress(ip_address("127.0.0.1"))
-    now = datetime.now(timezone.utc)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([here]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    cert_file, key_file = folder / "tls.crt", folder / "tls.key"
-    cert_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    form = serialization.PrivateFormat.PKCS8
-    plain = serialization.NoEncryption()
-    key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, plain))
-    return cert_file, key_file
 
 
 def test_in_a_rollout_either_version_is_asked_by_its_number(held: Held) -> None:

@@ -76,4 +76,4 @@ def _endpoint(deployment: Deployment) -> str | None:
     if said is None or said.port == 0:
         return None
     host = f"[{said.host}]" if ":" in said.host else said.host
-    return f"http://{host}:{said.port}/predict"
+    return f"{'https' if said.tls else 'http'}://{host}:{said.port}/predict"
