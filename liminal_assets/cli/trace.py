@@ -69,6 +69,9 @@ def _parts(traced: Traced) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, how in traced.masked.items():
         kept = traced.inputs.get(name)
         inputs[name] = f"masked ({how})" + (f": {kept}" if kept is not None else "")
+    if traced.sent is not None:
+        stored = [name for name in traced.inputs if name not in traced.sent]
+        inputs["(online store)"] = ", ".join(stored) or None
     yield "inputs", inputs
     yield "answer", dict(traced.answer)
     if traced.lineage:

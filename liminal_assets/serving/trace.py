@@ -94,6 +94,7 @@ class Traced:
         sample_rate: the share of requests that the log held when it was made.
         about: entity and timestamp.
         inputs: the values that the model was asked, as far as the log holds them.
+        sent: which of them the request itself held, where others came from the online store.
         masked: the columns that aren't held as they were, and how they were masked.
         answer: the columns of the answer.
         labels: every label that it had, the one that counts last.
@@ -110,6 +111,7 @@ class Traced:
     sample_rate: float | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    sent: tuple[str, ...] | None = None
     masked: Mapping[str, str] = field(default_factory=dict)
     answer: Mapping[str, Any] = field(default_factory=dict)
     lineage: Lineage | None = None
@@ -252,6 +254,7 @@ def _of_row(deployment: Deployment, row: Mapping[str, Any], about: Sequence[str]
         sample_rate=row.get("sample_rate"),
         about={name: values[name] for name in about if name in values},
         inputs=inputs,
+        sent=tuple(row["sent"].split(",")) if row.get("sent") is not None else None,
         masked=mask,
         answer={name: value for name, value in row.items() if is_answer(name)},
     )

@@ -93,6 +93,8 @@ def record_labels(project: Project, deployment: Deployment | str, rows: Any) -> 
     Raises:
         StepError: a column is missing, or the log can't be written.
     """
+    import pyarrow.compute as pc
+
     name = deployment if isinstance(deployment, str) else deployment.name
     block = project.blocks.get(name)
     if not isinstance(block, Deployment):
@@ -101,7 +103,7 @@ def record_labels(project: Project, deployment: Deployment | str, rows: Any) -> 
         raise StepError(message, hint=did_you_mean(name, known))
     table = Table.from_rows(rows, "labels").to("arrow")
     about = _about(project, block, table.schema.names)
-    known = table.filter(table["label"].is_valid())
+    known = table.filter(pc.invert(table["label"].is_null(nan_is_null=True)))
     if not known.num_rows:
         return 0
     return FeedbackLog(project, name).append(_recorded(known, about))
@@ -131,8 +133,7 @@ def _recorded(table: Any, about: Sequence[str]) -> Any:
     moment = pa.timestamp("us", "UTC")
     now = pa.repeat(pa.scalar(datetime.now(timezone.utc), moment), table.num_rows)
     columns = {name: table[name] for name in about}
-    for name, default in (("prediction_id", pa.nulls(table.num_rows, pa.string())),):
-        columns.setdefault(name, default)
+    columns.setdefault("prediction_id", pa.nulls(table.num_rows, pa.string()))
     columns["at"] = _moments(columns.get("at"), pa.nulls(table.num_rows, moment))
     known = table["labelled_at"] if "labelled_at" in table.schema.names else None
     return pa.table(

@@ -15,6 +15,9 @@ def label_text(label: Any) -> str:
     """
     if isinstance(label, bool):
         return "true" if label else "false"
+    if isinstance(label, float) and label.is_integer():
+        # whole numbers beside missing ones are floats in pandas
+        return str(int(label))
     return str(label)
 
 

@@ -12,9 +12,11 @@ from liminal_assets.language.monitors import Monitor
 from liminal_assets.language.partitions import moments_of, partitions_of
 from liminal_assets.steps.arrivals import sent_labels
 from liminal_assets.steps.history import PastWindow, past_windows
+from liminal_assets.steps.identity import entity_columns, moment_of_rows
 from liminal_assets.steps.performance import LabelState, label_state
 from liminal_assets.steps.windows import VERSION, WatchedRows, served_window, watched_rows
-from liminal_assets.storage.forms import literal
+from liminal_assets.storage.feedback import REQUESTED
+from liminal_assets.storage.forms import identifier, literal
 from liminal_assets.storage.predictions import PredictionLog
 from liminal_assets.storage.tables import Table, TableStore
 
@@ -63,8 +65,7 @@ def late_windows(
         in_time = not (end and past.until) or end - spec.within <= past.until < end
         if past.key in judged or not in_time:
             continue
-        rows = _rows(project, monitor, deployment, past)
-        found = _state(project, monitor, deployment, rows) if rows is not None else None
+        found = _state(project, monitor, deployment, past)
         if found is not None and (found.count, found.digest) != (past.labelled, past.labels):
             yield LateWindow(past, found)
 
@@ -99,40 +100,43 @@ def _end(
     return max(moments_of(cut, key)[1] for key in partitions if key is not None)
 
 
-def _rows(
+def _state(
     project: Project, monitor: Monitor, deployment: Deployment, past: PastWindow
-) -> Table | None:
-    """The rows that were judged; None if they aren't there any more."""
+) -> LabelState | None:
+    """The labels that the rows of a window have now; None if the rows aren't there any more."""
+    spec, store = monitor.labels, TableStore(project)
+    if spec is None:
+        return None
     if deployment.batch:
-        store = TableStore(project)
         if past.key not in store.partitions(deployment.name):
             return None
-        found = store.read(deployment.name, [past.key])
+        since, found = None, store.read(deployment.name, [past.key])
     else:
-        if past.until is None:
-            return None
-        window = served_window(monitor, past.until)
-        if window.key != past.key:
+        window = served_window(monitor, past.until) if past.until else None
+        if window is None or window.key != past.key:
             # the length of a window was another then
             return None
-        found = PredictionLog(project, deployment.name).read(window.since, window.until)
-        found = Table.from_rows(found.value, found.name)
-    if past.model_version is None or VERSION not in found.schema.names:
-        return found
-    mine = found.relation().filter(f"{VERSION}::VARCHAR = {literal(past.model_version)}")
-    return Table.from_rows(mine, found.name)
-
-
-def _state(
-    project: Project, monitor: Monitor, deployment: Deployment, rows: Table
-) -> LabelState | None:
-    spec, store = monitor.labels, TableStore(project)
-    if spec is None or not rows.rows:
+        since = window.since
+        found = PredictionLog(project, deployment.name).read(since, window.until)
+    keys = {*spec.key, *entity_columns(project, deployment.model)}
+    moment = moment_of_rows(project, deployment.model)
+    rows = _keyed(found, past, keys | ({moment} if moment else set()))
+    if not rows.rows:
         return None
     if spec.from_feedback:
-        labels = sent_labels(project, deployment, rows)
+        labels = sent_labels(project, deployment, rows, since)
     elif store.exists(spec.from_):
         labels = store.read(spec.from_)
     else:
         return None
     return label_state(project, monitor, rows, labels)
+
+
+def _keyed(found: Table, past: PastWindow, keys: Collection[str]) -> Table:
+    """The rows of the version that was judged, with what labels find them by."""
+    relation = found.value if found.value is not None else found.relation()
+    names = {"prediction", "prediction_id", REQUESTED, "scored_at", *keys}
+    if past.model_version is not None and VERSION in relation.columns:
+        relation = relation.filter(f"{VERSION}::VARCHAR = {literal(past.model_version)}")
+    kept = relation.select(*(identifier(c) for c in relation.columns if c in names))
+    return Table.from_rows(kept, found.name)

@@ -44,7 +44,7 @@ def html_report(
     title = f"{monitor.name}: {judgement.window.key or 'all rows'}"
     parts = [
         _header(title, monitor, seen, judgement),
-        _facts(project, monitor, seen),
+        _facts(project, monitor, seen, past),
         *_causes(judgement),
         section("Checks", _checks(judgement)),
         *_columns_that_moved(seen),
@@ -79,7 +79,9 @@ def _header(title: str, monitor: Monitor, seen: Observation, judgement: Judgemen
     )
 
 
-def _facts(project: Project, monitor: Monitor, seen: Observation) -> str:
+def _facts(
+    project: Project, monitor: Monitor, seen: Observation, past: Sequence[Mapping[str, Any]]
+) -> str:
     window = seen.window
     span = " to ".join(f"{m:%Y-%m-%d %H:%M}" for m in (window.since, window.until) if m)
     known = None
@@ -92,6 +94,7 @@ def _facts(project: Project, monitor: Monitor, seen: Observation) -> str:
         "rows": f"{seen.rows:,}",
         "rows with a label": known,
         "labels of no row": _unmatched(seen),
+        "judged again": _again(seen, past),
         "logged": _share(seen),
         "rows of other versions": f"{seen.others:,}" if seen.others else None,
         "window (UTC)": span or None,
@@ -103,6 +106,16 @@ def _facts(project: Project, monitor: Monitor, seen: Observation) -> str:
         if value is not None
     )
     return f"<dl>{''.join(shown)}</dl>"
+
+
+def _again(seen: Observation, past: Sequence[Mapping[str, Any]]) -> str | None:
+    """How often the labels of the window have changed since it was judged first."""
+    row = next((row for row in past if row["window"] == seen.window.key), None)
+    changes = (row.get("revision") or 1) - 1 if row else 0
+    if row is None or changes < 1:
+        return None
+    often = "once" if changes == 1 else f"{changes} times"
+    return f"{often}, as labels came; first {row['first_judged_at']:%Y-%m-%d %H:%M}"
 
 
 def _unmatched(seen: Observation) -> str | None:

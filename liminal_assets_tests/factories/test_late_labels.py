@@ -11,6 +11,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+import liminal_assets as la
 from liminal_assets.factories.monitors import JUDGEMENT, monitor_asset
 from liminal_assets.language.loading import Project
 from liminal_assets.steps import late, windows
@@ -68,6 +69,17 @@ class Watching:
             for record in reversed(records)
             if record.asset_materialization
         ]
+
+    def look(self, cursor: str | None, asked: list[Any]) -> str | None:
+        """One evaluation of the retraining sensor."""
+        repository = la.build_definitions(self.project).get_repository_def()
+        name = f"shop__{WATCHED}__retraining"
+        context = dg.build_sensor_context(
+            instance=self.instance, cursor=cursor, repository_def=repository, sensor_name=name
+        )
+        tick = repository.get_sensor_def(name).evaluate_tick(context)
+        asked += tick.run_requests or []
+        return tick.cursor
 
     def windows(self) -> dict[str, tuple[int, int]]:
         past = past_windows(self.project, WATCHED)
@@ -131,6 +143,35 @@ def test_labels_two_windows_late_are_judged_where_they_belong(watching: Watching
     assert judged == [(keys[0], 0), (keys[1], 0), (keys[0], 80), (keys[2], 0)]
     assert said[2]["judged_again"].value == "judged again with 80 labels; with 0 before"
     assert said[3]["unmatched_labels"].value == 5
+
+
+def test_the_report_says_that_a_window_was_judged_again(watching: Watching) -> None:
+    first = watching.logged(FIRST, 1)
+    watching.run(FIRST)
+    watching.sent(first, FIRST + timedelta(hours=1))
+    watching.run(FIRST + timedelta(hours=2))
+    page = Path(str(watching.events()[-1]["report"].value)).read_text()
+    assert "<dt>judged again</dt><dd>once, as labels came; first" in page
+
+
+def test_labels_of_earlier_windows_ask_for_a_retraining(tmp_path: Path) -> None:
+    yaml = f"{SENT}    retrain: {{model: returned, when: {{labels: 150}}}}\n"
+    project = project_in(tmp_path, yaml)
+    write_reference(project)
+    with pytest.MonkeyPatch.context() as clock:
+        watching = Watching(project, clock)
+        cursor = None
+        asked = []
+        for week in range(3):
+            now = FIRST + week * WEEK
+            frame = watching.logged(now, week + 1)
+            watching.run(now)
+            cursor = watching.look(cursor, asked)
+            # the truth comes a week later
+            watching.sent(frame, now + timedelta(hours=1))
+    # 100 labels of the first window, then 100 of the second
+    assert [run.tags["liminal/triggers"] for run in asked] == ["labels"]
+    assert asked[0].tags["liminal/cause"].startswith("labels: 200 new ones")
 
 
 def test_nothing_is_judged_again_without_other_labels(watching: Watching) -> None:

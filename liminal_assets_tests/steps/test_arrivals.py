@@ -140,6 +140,14 @@ def test_labels_are_recorded_in_python(project: Project) -> None:
     assert (judgement.labelled, judgement.score) == (90, 1.0)
 
 
+def test_whole_numbers_beside_missing_ones_are_labels(project: Project) -> None:
+    rows = logged(project, prediction=1)
+    outcomes = pd.DataFrame({"order_id": rows["order_id"], "label": 1.0})
+    outcomes.loc[:9, "label"] = float("nan")
+    assert la.steps.record_labels(project, "returned_api", outcomes) == 90
+    assert la.steps.monitor(project, "returned_watch", now=NOW).labelled == 90
+
+
 @pytest.mark.parametrize(
     ("deployment", "columns", "said"),
     [
