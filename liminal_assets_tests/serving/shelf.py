@@ -54,10 +54,17 @@ class Constant:
 EXAMPLE = 4.0
 
 
-def make_release(folders: ServingFolders, version: str, model: Constant) -> Release:
-    """A release that answers with a model."""
+def make_release(
+    folders: ServingFolders, version: str, model: Constant, specification: str | None = None
+) -> Release:
+    """A release that answers with a model.
+
+    Args:
+        specification: by which the features were made that it learned from.
+    """
     import cloudpickle
 
+    features = {"project": "shop", "feature": "f", "specification": specification, "entity": ["a"]}
     release = Release(
         name="shop.late",
         version=version,
@@ -65,6 +72,7 @@ def make_release(folders: ServingFolders, version: str, model: Constant) -> Rele
         form="pipeline",
         example={"a": EXAMPLE},
         settings={"model": "model.pkl", "format": "cloudpickle", "trusted": []},
+        features=features if specification else None,
     )
     content = cloudpickle.dumps(model)
     return write_release(
@@ -93,7 +101,8 @@ class Shelf(Source):
         draft.replace(self._file)
 
     def promote(self, version: str, **traits: Any) -> None:
-        """Makes a version the champion; traits are those of :class:`Constant`."""
+        """Makes a version the champion; traits are those of :class:`Constant`, and
+        ``specification``."""
         known = {**self.said.get("traits", {}), **({version: traits} if traits else {})}
         self.say(wanted=version, traits=known, back=None)
 
@@ -106,8 +115,10 @@ class Shelf(Source):
     def prepare(self, version: str) -> Release:
         if version in self.said.get("missing", ()):
             raise la.StepError(f"the files of version {version} are missing")
-        traits = self.said.get("traits", {}).get(version, {})
-        return make_release(self.folders, version, Constant(float(version), **traits))
+        traits = dict(self.said.get("traits", {}).get(version, {}))
+        specification = traits.pop("specification", None)
+        model = Constant(float(version), **traits)
+        return make_release(self.folders, version, model, specification)
 
     def went_back(self, version: str) -> bool:
         return bool(self.said.get("back") == version)

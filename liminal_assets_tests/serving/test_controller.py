@@ -109,6 +109,21 @@ def test_without_a_champion_it_says_what_is_missing(tmp_path: Path) -> None:
     assert deployed.answering() == "1"
 
 
+def test_the_specification_of_features_moves_with_the_version(tmp_path: Path) -> None:
+    deployed = Deployed(tmp_path)
+    seen = []
+    for version, specification in (("1", "abc"), ("2", "def"), ("1", "abc")):
+        deployed.shelf.promote(version, specification=specification)
+        deployed.go()
+        model = deployed.worker.refresh().model
+        last = deployed.journal.last()
+        assert model is not None
+        assert model.features is not None
+        assert last is not None
+        seen.append((model.features.specification, last.evidence["feature_specification"]))
+    assert seen == [("abc", "abc"), ("def", "def"), ("abc", "abc")]
+
+
 def test_each_champion_takes_over_and_the_journal_knows_it_once(tmp_path: Path) -> None:
     deployed = Deployed(tmp_path)
     for version in ("1", "2", "3"):

@@ -26,6 +26,7 @@ import pytest
 import tritonclient.http as triton
 
 from liminal_assets.errors import StepError
+from liminal_assets.execution.targets.releases import server_config
 from liminal_assets.language.features import Feature
 from liminal_assets.language.loading import load_project
 from liminal_assets.language.models import Model
@@ -443,6 +444,19 @@ def test_what_the_release_says_decides(embedded: Online) -> None:
     assert config is not None
     assert (config.max_age_seconds, config.missing) == (86400.0, "null")
     assert lookup_config(aged.project, aged.project.spec.deployments[0], elsewhere=True) is None
+
+
+def test_a_server_elsewhere_gets_the_stores_url_among_its_secrets(embedded: Online) -> None:
+    project = embedded.shop.project
+    project.file.write_text(
+        project.file.read_text() + "storage: {online: 'redis://me:hunter2@store/0'}\n"
+    )
+    there = load_project(project.file)
+    config = server_config(there, there.spec.deployments[0])
+    assert config.features is not None
+    assert config.features.url == "redis://me:hunter2@store/0"
+    # what lies beside the release is for many to read
+    assert b"hunter2" not in config.public.to_json()
 
 
 def test_documents_say_what_may_be_left_out(embedded: Online) -> None:
