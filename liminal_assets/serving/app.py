@@ -286,6 +286,8 @@ class ServingApp:
             if flight.stale:
                 response.headers.append((b"x-stale-rows", b"%d" % flight.stale))
             if self.log is not None:
+                if flight.span is not None:
+                    flight.encoded = time.time()
                 await self.log.settled()
             return response
         except asyncio.CancelledError:

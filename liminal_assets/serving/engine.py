@@ -177,6 +177,8 @@ class Engine:
             RequestError: 422 for values that are wrong or have no answer, 503 while what rows leave
                 out can't be looked up.
         """
+        if (flight := FLIGHT.get()) and flight.span is not None:
+            flight.decoded = time.time()
         if self.lookups is None or model.features is None:
             columns = validated(rows, model.signature)
             return self.answer_checked(model, columns, rows.count, requested_at)

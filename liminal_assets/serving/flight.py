@@ -27,8 +27,11 @@ class Flight:
         rows: rows that were answered.
         prediction_id: the id of the answer.
         received: when the request was there whole, in seconds since 1970; 0 before.
+        decoded: when its rows were read and not yet checked, where it has a span; 0 where both are
+            one step.
         asked: when the model was asked.
         answered: when it had answered.
+        encoded: when its answer was written, where it has a span and waits for the log; else 0.
         found: what stores that were asked before have of the rows' entities, by where they are.
         looked_up: when a store was asked, and when it had answered.
         stale: rows that were answered though what the store has of them is old.
@@ -40,6 +43,8 @@ class Flight:
         "asked",
         "caller",
         "deadline",
+        "decoded",
+        "encoded",
         "failure",
         "found",
         "held",
@@ -65,6 +70,7 @@ class Flight:
         self.rows = 0
         self.prediction_id: str | None = None
         self.received = self.asked = self.answered = 0.0
+        self.decoded = self.encoded = 0.0
         self.span: Any = None
         self.found: dict[Any, Mapping[str, tuple[int, str]]] = {}
         self.looked_up: tuple[float, float] | None = None

@@ -123,11 +123,14 @@ class Telemetry:
             return
         span.set_attribute("liminal.prediction.id", flight.prediction_id)
         span.set_attribute("liminal.rows", flight.rows)
+        checked, written = flight.decoded or flight.asked, flight.encoded or now
         parts = {
-            "decode": (flight.received, flight.asked),
+            "decode": (flight.received, checked),
             **({"look up": flight.looked_up} if flight.looked_up else {}),
+            **({"validate": (checked, flight.asked)} if flight.decoded else {}),
             "predict": (flight.asked, flight.answered),
-            "encode": (flight.answered, now),
+            "encode": (flight.answered, written),
+            **({"log": (written, now)} if flight.encoded else {}),
         }
         for name, (start, end) in parts.items():
             part = self._tracer.start_span(name, context=context, start_time=_ns(start))

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from liminal_assets.serving.app import ServingApp
 from liminal_assets.serving.auth import AuthConfig, Authenticator, digest
 from liminal_assets.serving.config import Grpc
 from liminal_assets.serving.guard import Guard
+from liminal_assets.serving.spool import Spool, SpoolSettings
 from liminal_assets.serving.telemetry import Telemetry, TelemetryConfig
 from liminal_assets.serving.watch import Watch
 from liminal_assets_tests.serving.conftest import running
@@ -82,10 +84,31 @@ def test_a_request_is_a_span_of_its_callers_trace(app: ServingApp, row: dict[str
     assert said["http.response.status_code"] == 200
     assert attributes(bad)["http.response.status_code"] == 422
     parts = [span for span in spans if span.parent_span_id == good.span_id]
-    assert [part.name for part in parts] == ["decode", "predict", "encode"]
+    assert {"decode", "predict", "encode"} <= {part.name for part in parts}
+    # one after the other, without a gap
+    parts.sort(key=lambda part: int(part.start_time_unix_nano))
+    ends = [part.end_time_unix_nano for part in parts]
+    assert [part.start_time_unix_nano for part in parts][1:] == ends[:-1]
     assert good.span_id.hex() in answer.headers["traceparent"]
     for part in parts:
         assert part.start_time_unix_nano <= part.end_time_unix_nano <= good.end_time_unix_nano
+
+
+def test_checks_and_a_durable_log_are_parts_of_their_own(
+    app: ServingApp, row: dict[str, Any], tmp_path: Path
+) -> None:
+    log = Spool(tmp_path, SpoolSettings(durable=True))
+    with collector() as (url, got):
+        watch = Watch(telemetry=Telemetry(TelemetryConfig(url)))
+        with running(ServingApp(app.live, watch=watch, log=log)) as client:
+            body = {"dataframe_records": [row, row]}
+            assert client.post("/invocations", json=body).status_code == 200
+    spans = [span for each in got for scope in each.scope_spans for span in scope.spans]
+    (whole,) = [span for span in spans if span.name == "POST /invocations"]
+    parts = [span for span in spans if span.parent_span_id == whole.span_id]
+    assert [part.name for part in parts] == ["decode", "validate", "predict", "encode", "log"]
+    # the answer waited for the disk
+    assert parts[-1].end_time_unix_nano > parts[-1].start_time_unix_nano
 
 
 def test_the_environment_names_collector_and_service(
