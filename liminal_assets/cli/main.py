@@ -35,6 +35,7 @@ _VERBS = {
     "rollback": ("rollback", "Take the champion back to an earlier version."),
     "history": ("history", "Which version when, decided by whom, on which evidence."),
     "trace": ("trace", "From a prediction to its inputs, model, runs, data and code."),
+    "backtest": ("backtest", "Replay a monitor's policy over the past."),
     "build": ("build", "Build the images of an Apache Liminal project."),
     "create": ("create", "Make the volumes of an Apache Liminal project."),
     "deploy": ("deploy", "Register projects for start; services to a cluster."),

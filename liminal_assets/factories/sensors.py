@@ -20,7 +20,6 @@ from liminal_assets.factories.models import UNTIL_TAG
 from liminal_assets.factories.monitors import JUDGEMENT
 from liminal_assets.factories.situations import (
     MODEL_TAG,
-    learning_partitions,
     model_name,
     situation_of,
 )
@@ -31,6 +30,7 @@ from liminal_assets.steps.decision import Retraining, TakingBack
 from liminal_assets.steps.judgement import Judgement
 from liminal_assets.steps.memory import PolicyState, latest
 from liminal_assets.steps.policy import decide
+from liminal_assets.steps.retraining import partition_to_learn_from
 
 __all__ = [
     "CAUSE_TAG",
@@ -238,14 +238,7 @@ def _note(project: Project, block: Monitor, model: str, retraining: Retraining) 
             champion=number,
             reason=retraining.cause,
             actor=f"sensor of {block.name}",
-            evidence={
-                "key": retraining.key,
-                "model": model,
-                "window": retraining.window.key,
-                "causes": [breach.id for breach in retraining.breaches],
-                "windows": [breach.window.key for breach in retraining.breaches],
-                "reasons": retraining.evidence,
-            },
+            evidence={"model": model, **retraining.record()},
         )
 
 
@@ -263,9 +256,8 @@ def _tags(project: Project, block: Monitor, model: str, retraining: Retraining) 
     }
     if breaches:
         tags[_WINDOWS_TAG] = _newest_that_fit(list(windows))
-    # partitions by listed values are in no order of time that training could stop at
-    if window.partition and learning_partitions(project, block, model):
-        tags[UNTIL_TAG] = window.partition
+    if until := partition_to_learn_from(project, block, model, retraining):
+        tags[UNTIL_TAG] = until
     if window.until:
         tags[_UNTIL_TIME_TAG] = window.until.isoformat()
     return tags

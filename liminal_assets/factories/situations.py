@@ -3,10 +3,8 @@ tables and the servers' traffic plans."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -18,14 +16,12 @@ from liminal_assets.language.datasets import Partitions
 from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Model
 from liminal_assets.language.monitors import Monitor
-from liminal_assets.language.partitions import moments_of, partitions_of
+from liminal_assets.language.partitions import moments_of
 from liminal_assets.language.retraining import Retrain
 from liminal_assets.steps.decision import Promotion, Situation
+from liminal_assets.steps.retraining import learning_partitions, looks_at_partitions, promotion_of
 
-if TYPE_CHECKING:
-    from liminal_assets.storage.journal import Decision
-
-__all__ = ["MODEL_TAG", "learning_partitions", "model_name", "promotion_of", "situation_of"]
+__all__ = ["MODEL_TAG", "model_name", "situation_of"]
 
 MODEL_TAG = "liminal/model"
 _VERSIONS_AT_ONCE = 50
@@ -41,26 +37,14 @@ def situation_of(
 ) -> Situation:
     """What is the case now."""
     cut = learning_partitions(project, monitor, policy.model)
-    needs_partitions = policy.trigger("fresh") or policy.trigger("every")
     return Situation(
         busy=_busy(instance, project, policy.model),
         learned=_learned(instance, project, cut, policy.model),
-        partitions=_partitions(project, cut, policy.model) if needs_partitions else {},
+        partitions=_partitions(project, cut, policy.model) if looks_at_partitions(policy) else {},
         promotion=_promotion(project, policy.model) if policy.rollback else None,
         canary=_canary(project, policy.model) if policy.rollback else None,
         zone=ZoneInfo(cut.timezone if cut else "UTC"),
     )
-
-
-def learning_partitions(project: Project, monitor: Monitor, model: str) -> Partitions | None:
-    """How the rows that the model learns from are cut by time; else how the monitor's are."""
-    block = project.blocks.get(model)
-    features = project.blocks.get(block.features) if isinstance(block, Model) else None
-    for found in (features, monitor):
-        cut = partitions_of(project, found) if found is not None else None
-        if cut is not None and cut.every:
-            return cut
-    return None
 
 
 def _busy(instance: dg.DagsterInstance, project: Project, model: str) -> str | None:
@@ -111,20 +95,6 @@ def _promotion(project: Project, model: str) -> Promotion | None:
     from liminal_assets.storage.journal import Journal
 
     return promotion_of(Journal(project, model).decisions())
-
-
-def promotion_of(decisions: Iterable[Decision]) -> Promotion | None:
-    """How the version in use came to be so; None if it wasn't promoted in another's place."""
-    found: Promotion | None = None
-    current: int | None = None
-    for decision in decisions:
-        if decision.champion == current:
-            continue
-        current, found = decision.champion, None
-        if decision.action == "promote" and decision.previous is not None:
-            metrics = decision.evidence.get("metrics") or {}
-            found = Promotion(str(decision.champion), str(decision.previous), dict(metrics))
-    return found
 
 
 def _canary(project: Project, model: str) -> str | None:

@@ -35,6 +35,7 @@ from liminal_assets.language.source import (
     read_document,
     top_level_keys,
 )
+from liminal_assets.language.storage import StorageSpec
 from liminal_assets.language.variables import substitute
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class Project:
     searched: Path | None = field(repr=False, compare=False, default=None)
     """Where the file, one of Apache Liminal's, was found along with its supers: the file, or a
     folder, all of whose projects share its state."""
+    kept_in: Path | None = field(repr=False, compare=False, default=None)
+    """The folder that holds the state in place of its own; see :meth:`isolated`."""
 
     @classmethod
     def of(
@@ -106,12 +109,18 @@ class Project:
     def home(self) -> Path:
         """The folder that holds the state (``.liminal``); see :func:`home_of`."""
         found = self.searched if self.searched and self.searched.is_dir() else self.root
-        return home_of(found)
+        return self.kept_in or home_of(found)
 
     @property
     def state(self) -> Path:
         """The state folder: tables, Dagster's and MLflow's databases, predictions."""
         return self.home / ".liminal"
+
+    def isolated(self, folder: Path) -> Project:
+        """The same blocks and modules with all state in a folder of its own: nothing that is
+        written with it reaches the project's tables, models, searches or journals."""
+        spec = self.spec.model_copy(update={"storage": StorageSpec()})
+        return replace(self, spec=spec, kept_in=folder)
 
     @property
     def place(self) -> Path:

@@ -89,6 +89,12 @@ class Labels(Spec):
     within: Duration = timedelta(days=90)
     """How long after a prediction its label may come. Earlier windows, as far back as that, are
     judged again when their labels have changed."""
+    known_at: str | None = None
+    """Its column with the moment at which the truth became known. A backtest needs it to know no
+    more than was known then."""
+    delay: Duration | None = None
+    """How long after a row's moment (the feature's timestamp) its truth is known, for a backtest
+    where no column says it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -106,6 +112,8 @@ class Labels(Spec):
                     f"needs {name!r}: labels come from a dataset by 'key' and 'column', or from "
                     f"what was sent to the server by 'from: {FEEDBACK}' alone"
                 )
+        if self.known_at and self.delay:
+            raise ValueError("takes 'known_at' or 'delay', not both")
         return self
 
     @property
@@ -234,6 +242,9 @@ class Monitor(Block):
                 "'on_breach: {retrain, cooldown}' is short for 'retrain', which is there already"
             )
         policy = self.retrain
+        breach = policy.trigger("breach") if policy else None
+        if breach and breach.breach and breach.breach is not True:
+            self._knows_checks(breach.breach)
         if policy and not self.labels:
             for key, needs in (
                 ("when: {labels}", policy.trigger("labels")),
@@ -242,6 +253,30 @@ class Monitor(Block):
                 if needs:
                     raise ValueError(f"'retrain: {key}' needs 'performance' with 'labels'")
         return self
+
+    def _knows_checks(self, named: tuple[str, ...]) -> None:
+        checks = self.checks
+        for name in named:
+            if name not in checks:
+                raise ValueError(
+                    f"'when: {{breach: {name}}}' names no check of the monitor; it has "
+                    f"{', '.join(checks) or 'none'}"
+                )
+
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """The names of its checks, in their order."""
+        performance = self.performance
+        asked = {
+            "quality": self.quality,
+            "drift": self.drift,
+            "prediction_drift": self.drift,
+            "performance": performance and performance.labels,
+            "estimated_performance": performance and performance.estimate,
+            "slices": self.slices,
+        }
+        kpis = (f"kpi_{kpi.kpi}" for kpi in self.kpis)
+        return (*(name for name, part in asked.items() if part), *kpis)
 
     @model_validator(mode="after")
     def _watches_something(self) -> Monitor:

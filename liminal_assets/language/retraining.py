@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from liminal_assets.language.base import Duration, Name, Spec, one_of_keys
+from liminal_assets.language.base import Duration, Name, Names, Spec, one_of_keys
 from liminal_assets.language.rates import RateField
 
 __all__ = ["Cadence", "Retrain", "Rollback", "Trigger"]
@@ -91,8 +91,9 @@ _CadenceField = Annotated[
 class Trigger(Spec):
     """One reason to train again."""
 
-    breach: Literal[True] | None = None
-    """A window broke a bound. Written as ``breach`` alone."""
+    breach: Literal[True] | Annotated[Names, Field(min_length=1)] | None = None
+    """A window broke a bound. Written as ``breach`` alone; ``{breach: performance}`` or
+    ``{breach: [drift, performance]}`` counts the bounds of these checks only."""
     labels: Annotated[int, Field(ge=1)] | None = None
     """So many rows got their label since the model last learned."""
     every: _CadenceField | None = None
@@ -117,6 +118,10 @@ class Trigger(Spec):
     def _one_reason(self) -> Trigger:
         one_of_keys(self, "breach", "labels", "every", "fresh")
         return self
+
+    def counts(self, check: str) -> bool:
+        """Whether a broken bound of a check is a reason."""
+        return self.breach is True or check in (self.breach or ())
 
     @property
     def kind(self) -> str:

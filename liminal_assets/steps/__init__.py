@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from liminal_assets.steps.arrivals import record_labels
+    from liminal_assets.steps.backtest import backtest
     from liminal_assets.steps.checks import check_rows, run_checks
     from liminal_assets.steps.clean import clean
     from liminal_assets.steps.drift import drift
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from liminal_assets.steps.validate import validate
 
 __all__ = [
+    "backtest",
     "build_features",
     "check_rows",
     "clean",
@@ -41,6 +43,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "backtest": "backtest",
     "build_features": "features",
     "check_rows": "checks",
     "clean": "clean",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 
 from liminal_assets.steps.bins import Histograms
 
-__all__ = ["bars", "lines"]
+__all__ = ["bars", "lines", "scatter"]
 
 _BLUE, _ORANGE, _GREY = "#2563eb", "#ea580c", "#94a3b8"
 _COLOURS = (_BLUE, _ORANGE, "#16a34a", "#9333ea", "#0891b2", "#ca8a04")
@@ -56,14 +56,24 @@ def lines(
     *,
     title: str = "",
     threshold: float | None = None,
+    marks: Mapping[str, Collection[int]] | None = None,
+    from_zero: bool = True,
     width: int = 860,
     height: int = 220,
 ) -> str:
-    """One line per series over the windows, and the threshold; nothing for a single window."""
+    """One line per series over the windows, and the threshold; nothing for a single window.
+
+    Args:
+        marks: places of a series to put a ring around.
+        from_zero: whether the axis begins at zero, or near the smallest value.
+    """
     known = [value for values in series.values() for value in values if value is not None]
     if not known or len(windows) < 2:
         return ""
     low, top = min(0.0, *known), max([*known, threshold or 0.0, 1e-9])
+    if not from_zero:
+        low = min([*known, threshold if threshold is not None else top])
+        low -= 0.1 * (top - low)
     span = (top - low) or 1.0
     left, right, floor = 45, width - 150, height - 30
 
@@ -86,6 +96,12 @@ def lines(
         shapes.extend(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{colour}"/>' for x, y in points
         )
+        for index in (marks or {}).get(name, ()):
+            if (value := values[index]) is not None:
+                x, y = at(index, value)
+                shapes.append(
+                    f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="none" stroke="{colour}"/>'
+                )
         y = 20 + 15 * number
         shapes.append(
             f'<text x="{right + 8}" y="{y}" fill="{colour}">{escape(_short(name, 22))}</text>'
@@ -98,6 +114,48 @@ def lines(
             f"{escape(_short(windows[index], 22))}</text>"
         )
     shapes.append(f'<text x="{left}" y="10">{escape(title)}</text>')
+    return _svg(width, height, "".join(shapes))
+
+
+def scatter(
+    places: Sequence[tuple[str, float, float, bool]],
+    *,
+    across: str,
+    up: str,
+    width: int = 860,
+    height: int = 260,
+) -> str:
+    """A point for each of some things.
+
+    Args:
+        places: what it is called, how far right and how far up it is, whether it stands out.
+        across: what goes to the right, in words.
+        up: what goes up.
+    """
+    left, right, floor = 70, width - 20, height - 30
+    most = max([x for _, x, _, _ in places] + [1e-9])
+    low = min([y for _, _, y, _ in places] + [0.0])
+    span = (max([y for _, _, y, _ in places] + [0.0]) - low) or 1.0
+
+    def up_to(y: float) -> float:
+        return floor - (y - low) / span * (floor - 25)
+
+    shapes = [
+        f'<line x1="{left}" x2="{right}" y1="{up_to(0):.1f}" y2="{up_to(0):.1f}" '
+        'stroke="#cbd5e1"/>',
+        f'<text x="{left - 6}" y="{up_to(0) + 3:.1f}" text-anchor="end">0</text>',
+        f'<text x="{left - 6}" y="{up_to(low + span) + 3:.1f}" text-anchor="end">'
+        f"{low + span:.3g}</text>",
+        f'<text x="{right}" y="{height - 12}" text-anchor="end">{escape(across)}: '
+        f"{most:,.0f}</text>",
+        f'<text x="{left}" y="12">{escape(up)}</text>',
+    ]
+    for name, x, y, stands_out in places:
+        colour, size = (_ORANGE, 6) if stands_out else (_BLUE, 4)
+        shapes.append(
+            f'<circle cx="{left + x / most * (right - left):.1f}" cy="{up_to(y):.1f}" r="{size}" '
+            f'fill="{colour}" fill-opacity=".7"><title>{escape(name)}</title></circle>'
+        )
     return _svg(width, height, "".join(shapes))
 
 

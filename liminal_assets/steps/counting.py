@@ -14,9 +14,9 @@ from liminal_assets.storage.forms import engine_errors
 from liminal_assets.storage.predictions import PredictionLog
 from liminal_assets.storage.tables import Table, TableStore
 
-__all__ = ["sample_rate", "usual_rows"]
+__all__ = ["USUAL_WINDOWS", "sample_rate", "usual_rows"]
 
-_USUAL = 12
+USUAL_WINDOWS = 12
 """Earlier windows that tell how many rows are usual."""
 
 
@@ -34,10 +34,10 @@ def usual_rows(
             return None
         store = TableStore(project)
         keys = [key for key in store.partitions(deployment.name) if key < window.partition]
-        counts = [store.read(deployment.name, [key]).rows for key in keys[-_USUAL:]]
+        counts = [store.read(deployment.name, [key]).rows for key in keys[-USUAL_WINDOWS:]]
         return float(median(counts)) if counts else None
     length = monitor.window or DEFAULT_WINDOW
-    since = (window.since or datetime.now(timezone.utc)) - _USUAL * length
+    since = (window.since or datetime.now(timezone.utc)) - USUAL_WINDOWS * length
     log = PredictionLog(project, deployment.name).read(since, window.since).relation()
     place = f"floor((epoch(requested_at) - {since.timestamp()}) / {length.total_seconds()})"
     # of a share of requests each row stands for several
@@ -45,7 +45,11 @@ def usual_rows(
     with engine_errors("count the rows of earlier windows"):
         found = dict(log.aggregate(f"({place})::INTEGER AS place, {rows}", "place").fetchall())
     # windows before the first request aren't empty, they aren't there
-    return float(median(found.get(at, 0) for at in range(min(found), _USUAL))) if found else None
+    return (
+        float(median(found.get(at, 0) for at in range(min(found), USUAL_WINDOWS)))
+        if found
+        else None
+    )
 
 
 def sample_rate(rows: Table) -> float | None:

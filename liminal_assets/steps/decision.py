@@ -93,6 +93,16 @@ class Retraining:
         """What it rests on, as plain values by the kind of reason."""
         return {reason.kind: dict(reason.evidence) for reason in self.reasons}
 
+    def record(self) -> dict[str, Any]:
+        """All of it but the words, as plain values."""
+        return {
+            "key": self.key,
+            "window": self.window.key,
+            "causes": [breach.id for breach in self.breaches],
+            "windows": [breach.window.key for breach in self.breaches],
+            "reasons": self.evidence,
+        }
+
 
 @dataclass(frozen=True)
 class TakingBack:

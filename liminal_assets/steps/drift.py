@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from liminal_assets.errors import StepError
@@ -112,6 +112,20 @@ class DriftReport:
         kept = tuple(column for column in self.columns if column.column in columns)
         return DriftReport(kept, self.reference_rows, self.rows)
 
+    def held_to(self, spec: Drift) -> DriftReport:
+        """The same distances, held to other thresholds."""
+
+        def judged(column: ColumnDistance) -> ColumnDistance:
+            own = spec.columns.get(column.column, ColumnDrift())
+            threshold, distance = own.threshold or spec.threshold, column.distance
+            verdict = column.verdict
+            if distance is not None:
+                verdict = "drifted" if distance > threshold else "stable"
+            return replace(column, threshold=threshold, verdict=verdict)
+
+        columns = sorted(map(judged, self.columns), key=_nearness)
+        return DriftReport(tuple(columns), self.reference_rows, self.rows)
+
     def records(self) -> list[dict[str, Any]]:
         """A table of the columns as plain rows."""
         return [column.record() for column in self.columns]
@@ -175,8 +189,13 @@ def drift(
         _all_known([*names, *spec.columns], tables)
         tasks = [_task(spec, tables, name, name in categorical) for name in names]
         found = list(_distances(tables, tasks))
-    found.sort(key=lambda column: -(column.distance or 0.0) / column.threshold)
+    found.sort(key=_nearness)
     return DriftReport(tuple(found), tables.reference_rows, tables.rows)
+
+
+def _nearness(column: ColumnDistance) -> float:
+    """Sorts the farthest, in thresholds, to the front."""
+    return -(column.distance or 0.0) / column.threshold
 
 
 def comparisons(

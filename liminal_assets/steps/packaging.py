@@ -29,6 +29,7 @@ __all__ = [
     "TRUSTED_TYPES",
     "Serialization",
     "code_of",
+    "inputs_with_types",
     "requirements_of",
     "serialization_of",
     "signature_of",
@@ -140,11 +141,7 @@ def signature_of(trained: Trained) -> ModelSignature:
     from mlflow.models import ModelSignature, infer_signature
     from mlflow.types import ColSpec, Schema
 
-    frame = typed_inputs(trained, 200)
-    for column in trained.roles.categorical:
-        if frame[column].dtype.kind == "O":
-            # nulls alone have no type
-            frame[column] = frame[column].fillna("")
+    frame = inputs_with_types(trained)
     answers = trained.pipeline.predict(trained.inputs.head(5))
     with warnings.catch_warnings():
         # MLflow's hint about integers is heeded
@@ -155,6 +152,16 @@ def signature_of(trained: Trained) -> ModelSignature:
         for spec in found.inputs
     ]
     return ModelSignature(inputs=Schema(columns), outputs=found.outputs)
+
+
+def inputs_with_types(trained: Trained) -> pd.DataFrame:
+    """Input rows that tell the type of every column."""
+    frame = typed_inputs(trained, 200)
+    for column in trained.roles.categorical:
+        if frame[column].dtype.kind == "O":
+            # nulls alone have no type
+            frame[column] = frame[column].fillna("")
+    return frame
 
 
 def typed_inputs(trained: Trained, rows: int) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from datetime import datetime
 from liminal_assets.language.monitors import Monitor
 from liminal_assets.language.retraining import Retrain
 from liminal_assets.steps.decision import Decision, Reason, Retraining, Situation, TakingBack
-from liminal_assets.steps.judgement import Judgement, Window
+from liminal_assets.steps.judgement import Cause, Judgement, Window
 from liminal_assets.steps.memory import PolicyState, latest, moment_of, version_number
 
 __all__ = ["decide"]
@@ -69,8 +69,9 @@ def _held(
     policy: Retrain, state: PolicyState, new: Sequence[Judgement], now: Situation
 ) -> tuple[PolicyState, _News]:
     """The state with the breaches that are to be answered, and what came of the others."""
-    good = [judgement for judgement in new if judgement.judged and not judgement.breach]
-    waiting = (b for b in state.held if not any(_recovered(b, later) for later in good))
+    good = [judgement for judgement in new if judgement.judged and not _counted(policy, judgement)]
+    counted = (breach for breach in state.held if _counted(policy, breach))
+    waiting = (b for b in counted if not any(_recovered(b, later) for later in good))
     held = {breach.key: breach for breach in waiting if breach.key not in state.handled}
     news = _News()
     for judgement in new:
@@ -78,7 +79,7 @@ def _held(
         reached = latest(state.last, now.learned.get(judgement.model_version or ""))
         if not judgement.breach:
             news.good.append(window.key)
-        elif policy.trigger("breach") is None:
+        elif not _counted(policy, judgement):
             news.ignored.append(window.key)
         elif key in state.handled:
             news.known.append(window.key)
@@ -87,6 +88,12 @@ def _held(
         else:
             held[key] = judgement
     return replace(state, held=tuple(sorted(held.values(), key=moment_of))), news
+
+
+def _counted(policy: Retrain, judgement: Judgement) -> list[Cause]:
+    """The broken bounds of a window that are a reason to train."""
+    trigger = policy.trigger("breach")
+    return [cause for cause in judgement.causes if trigger and trigger.counts(cause.check)]
 
 
 class _News:
@@ -135,7 +142,7 @@ def _reasons(policy: Retrain, state: PolicyState, now: Situation) -> Iterator[Re
     after = f" since {_shown(since, now)}" if since else ""
     for trigger in policy.when:
         if trigger.breach and state.held and _in_a_row(state) >= policy.consecutive:
-            yield _breached(state.held)
+            yield _breached(policy, state.held)
         elif trigger.labels and (count := state.new_labels()) >= trigger.labels:
             text = f"labels: {count:,} new ones{after}, of {trigger.labels:,} asked for"
             yield Reason("labels", text, {"labels": count, "asked": trigger.labels})
@@ -151,9 +158,10 @@ def _reasons(policy: Retrain, state: PolicyState, now: Situation) -> Iterator[Re
             yield Reason("fresh", text, {"partitions": new, "asked": trigger.fresh})
 
 
-def _breached(held: Sequence[Judgement]) -> Reason:
+def _breached(policy: Retrain, held: Sequence[Judgement]) -> Reason:
     text = "; ".join(
-        f"{breach.window.key}: {', '.join(map(str, breach.causes))}" for breach in reversed(held)
+        f"{breach.window.key}: {', '.join(map(str, _counted(policy, breach)))}"
+        for breach in reversed(held)
     )
     evidence = {
         "causes": [breach.id for breach in held],

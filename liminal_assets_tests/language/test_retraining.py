@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from liminal_assets.language.loading import examine_project
 from liminal_assets.language.monitors import Monitor
 from liminal_assets.language.retraining import Retrain, Trigger, _CadenceField
+from liminal_assets.steps.judgement import check_names
 from liminal_assets_tests.watching import WATCH, YAML
 
 SHORT = "on_breach: {retrain: returned, alert: ops}"
@@ -148,3 +149,29 @@ def test_a_cadence_follows_the_calendar(every: str, moment: datetime, later: dat
     cadence = TypeAdapter(_CadenceField).validate_python(every)
     assert cadence.after(moment) == later
     assert str(cadence) == every
+
+
+def test_a_breach_may_be_that_of_some_checks() -> None:
+    policy = Retrain.model_validate({"model": "m", "when": {"breach": "performance"}})
+    (trigger,) = policy.when
+    assert trigger.counts("performance")
+    assert not trigger.counts("drift")
+    assert Trigger(breach=True).counts("drift")
+    with pytest.raises(ValueError, match=r"names no check .* it has drift, prediction_drift"):
+        monitor(retrain={"model": "m", "when": {"breach": "performance"}})
+
+
+def test_the_checks_that_may_be_named_are_those_that_are_made() -> None:
+    measured = {
+        "quality": {},
+        "slices": ["a"],
+        "performance": {
+            "metric": "roc_auc",
+            "at_least": 0.6,
+            "estimate": True,
+            "labels": {"from": "t", "key": "id", "column": "y"},
+        },
+        "kpis": [{"kpi": "share", "sql": "SELECT 1", "between": [0, 1]}],
+    }
+    for parts in ({}, measured):
+        assert monitor(**parts).checks == tuple(check_names(monitor(**parts)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -465,3 +466,23 @@ def test_the_order_of_judgements_seen_at_once_does_not_matter(
     forth = decide(PolicyState(), once.values())
     back = decide(PolicyState(), reversed(once.values()))
     assert forth == back
+
+
+def test_only_the_checks_that_the_policy_names_are_a_reason() -> None:
+    fell = Cause("performance", "roc_auc", 0.5, "at least 0.6")
+    policy = {"when": [{"breach": "performance"}]}
+    drifted = decide(PolicyState(), [judged(1)], policy)
+    assert drifted.retraining is None
+    assert drifted.reason == "nothing to do: 2024-01-02 is a breach, which 'when' leaves out"
+    both = replace(judged(2), causes=(*judged(2).causes, fell))
+    decision = decide(drifted.state, [both], policy)
+    assert decision.retraining is not None
+    assert decision.retraining.cause == "2024-01-03: performance: roc_auc: 0.5, not at least 0.6"
+
+
+def test_a_window_in_which_only_others_broke_makes_a_breach_obsolete() -> None:
+    fell = (Cause("performance", "roc_auc", 0.5, "at least 0.6"),)
+    policy = {"when": [{"breach": "performance"}], "consecutive": 2}
+    waits = decide(PolicyState(), [replace(judged(1), causes=fell)], policy)
+    assert waits.reason == "the breach in 2024-01-02 waits: 1 of 2 windows in a row"
+    assert decide(waits.state, [judged(2)], policy).state.held == ()
