@@ -89,7 +89,7 @@ def _responses(
         responses = {"default": {"description": "The answer of the function.", "content": {}}}
     else:
         answer = {"description": operation.summary, "content": dict(operation.answers)}
-        responses = {"200": _with_headers(answer, operation.headers)}
+        responses = {"200": _with_headers(answer, operation.headers, operation.sometimes)}
     statuses = {**_guarded(described, route), **operation.statuses}
     for status, text in sorted(statuses.items()):
         content = dict(operation.others.get(status, {}))
@@ -123,11 +123,14 @@ def _guarded(described: Described, route: Page | Scoring | Called) -> dict[str, 
     return statuses
 
 
-def _with_headers(response: dict[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
-    if headers:
+def _with_headers(
+    response: dict[str, Any], headers: Mapping[str, str], sometimes: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    told = {**headers, **(sometimes or {})}
+    if told:
         response["headers"] = {
-            name: {"description": text, "required": True, "schema": {"type": "string"}}
-            for name, text in headers.items()
+            name: {"description": text, "required": name in headers, "schema": {"type": "string"}}
+            for name, text in told.items()
         }
     return response
 

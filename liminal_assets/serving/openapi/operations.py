@@ -34,7 +34,8 @@ class Operation:
         refused: the schema of a refusal, by name.
         statuses: what else it answers, and when.
         others: what such an answer's body is, where that is no refusal.
-        headers: the headers of an answer.
+        headers: the headers of every answer.
+        sometimes: those of some.
         taken: the headers that a request may have.
     """
 
@@ -46,6 +47,7 @@ class Operation:
     statuses: Mapping[str, str] = field(default_factory=dict)
     others: Mapping[str, Content] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    sometimes: Mapping[str, str] = field(default_factory=dict)
     taken: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -67,6 +69,7 @@ def _content(schema: str, **examples: Any) -> Content:
 
 _VERSION = {"x-model-version": "The version that answered."}
 _ANSWERED = {**_VERSION, "x-prediction-id": "The id of the answer."}
+_STALE = {"x-stale-rows": "Rows whose features were older than they should be."}
 _WRONG = {
     "400": "The body is no JSON, or holds no rows.",
     "413": "The body is too large, or has too many rows.",
@@ -93,6 +96,7 @@ def _predict(described: Described) -> Operation:
         {**_content("Request", **_forms(described.row)), _ARROW: {}},
         statuses=_WRONG,
         headers=_VERSION,
+        sometimes=_STALE,
     )
 
 
@@ -138,6 +142,7 @@ def _invocations(described: Described) -> Operation:
         },
         {"415": {_PLAIN: {"schema": {"type": "string"}}}},
         headers=_ANSWERED,
+        sometimes=_STALE,
     )
 
 
@@ -168,6 +173,7 @@ def _infer(described: Described) -> Operation:
         "InferError",
         {"400": "The tensors, or values in them, are wrong.", "413": _WRONG["413"], **_NAMED},
         headers=_ANSWERED,
+        sometimes=_STALE,
         taken={"inference-header-content-length": "Bytes of JSON before binary tensors."},
     )
 
