@@ -128,6 +128,7 @@ def _deployment(item: Deployed) -> str:
             "    # its endpoints were",
             *(f"    #   {endpoint}" for endpoint in item.endpoints),
             "    # and are /predict (rows as JSON), /healthz, /readyz, /info, /docs",
+            "    # those that do more than predict can answer beside it: 'endpoints:' in 'serve:'",
             "    # TODO: clients of /predict send and get other JSON: /docs shows an example",
         ]
     if item.choices:
