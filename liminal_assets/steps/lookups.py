@@ -94,10 +94,12 @@ def feature_source(
     }
     if tag := version.tags.get(_TAG):
         known = json.loads(tag)
-    # the feature may have got another entity since
+    # the feature may have got another entity or timestamp since
     if not all(name in signature.known for name in known["entity"]):
         return None
     moment = signature.known.get(known["timestamp"] or "")
+    if moment is None:
+        known["timestamp"] = None
     if said.max_age and (moment is None or moment.type != "datetime"):
         raise StepError(
             f"the timestamps of {feature.name} aren't moments: how old a row is can't be told",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pytest
@@ -17,7 +19,15 @@ from hypothesis import strategies as st
 import liminal_assets as la
 from liminal_assets.language.features import Feature, Online
 from liminal_assets.language.loading import Project
+from liminal_assets.storage import online_stores
 from liminal_assets.storage.online import OnlineStore
+from liminal_assets.storage.online_stores.base import (
+    EntityStore,
+    FeatureState,
+    Place,
+    Record,
+    Refresh,
+)
 from liminal_assets.storage.tables import Table
 from liminal_assets_tests.runs import run, write_project
 
@@ -167,6 +177,47 @@ def test_specifications_are_kept_apart_until_an_earlier_one_is_forgotten(
     assert list(store.state("f").kinds) == ["new"]
     with pytest.raises(la.StepError, match="has no rows of f"):
         store.get("f", [1], specification="old")
+
+
+class MemoryStore(EntityStore):
+    """A plugin's store: rows in this process."""
+
+    rows: ClassVar[dict[tuple[Place, str], Record]] = {}
+    states: ClassVar[dict[tuple[str, str], FeatureState]] = {}
+
+    def refresh(self, refresh: Refresh, batches: Iterable[Sequence[Record]]) -> int:
+        place, records = refresh.place, [record for batch in batches for record in batch]
+        for record in records:
+            old = self.rows.get((place, record.entity))
+            if old is None or record.moment >= old.moment:
+                self.rows[place, record.entity] = record
+        self.states[place.project, place.feature] = FeatureState(
+            {place.specification: refresh.kinds}
+        )
+        return len(records)
+
+    def read(self, place: Place, entities: Sequence[str]) -> dict[str, tuple[int, str]]:
+        found = [self.rows[place, name] for name in entities if (place, name) in self.rows]
+        return {record.entity: (record.moment, record.row) for record in found}
+
+    def state(self, project: str, feature: str) -> FeatureState:
+        return self.states.get((project, feature), FeatureState())
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_an_installed_package_may_bring_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def installed(group: str) -> list[EntryPoint]:
+        return [EntryPoint("memory", f"{__name__}:MemoryStore", group)]
+
+    monkeypatch.setattr(online_stores, "entry_points", installed)
+    project = project_of(tmp_path, "memory://anywhere")
+    write(project, [{"id": 1, "at": DAY, "x": 1}])
+    write(project, [{"id": 1, "at": DAY - timedelta(days=1), "x": 0}])
+    assert get(project, 1, 2) == [{"id": 1, "at": DAY, "x": 1}, None]
 
 
 def test_a_store_that_was_removed_is_made_again(tmp_path: Path) -> None:
