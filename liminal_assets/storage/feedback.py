@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from liminal_assets.language.loading import Project
-from liminal_assets.storage.forms import identifier
+from liminal_assets.storage.forms import identifier, to_relation
 from liminal_assets.storage.logs import in_utc, log_of
 from liminal_assets.storage.sessions import session
 from liminal_assets.storage.tables import Table
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-__all__ = ["FeedbackLog", "history_of", "labels_of", "needed_columns", "unmatched_of"]
+__all__ = ["FeedbackLog", "history_of", "labels_of", "unmatched_of"]
 
 _OWN = ("feedback_id", "prediction_id", "at", "label", "labelled_at", "received_at")
 """Columns of the feedback table; others are the entity's."""
@@ -76,12 +76,6 @@ class FeedbackLog:
         return Table(self.asset, value=told.filter("NOT again").select(columns).order(_ORDER))
 
 
-def needed_columns(feedback: Table, moment: str = REQUESTED) -> tuple[str, ...]:
-    """The columns of predictions by which labels find them."""
-    entity = (name for name in feedback.schema.names if name not in _OWN)
-    return tuple(dict.fromkeys(["prediction_id", moment, *entity]))
-
-
 def labels_of(predictions: Table, feedback: Table, moment: str = REQUESTED) -> Table:
     """The label of each prediction that has one: ``prediction_id``, ``label`` (text),
     ``labelled_at`` and ``received_at``.
@@ -138,8 +132,9 @@ def _told(
     predictions: Table, feedback: Table, moment: str, connection: duckdb.DuckDBPyConnection
 ) -> duckdb.DuckDBPyRelation:
     """Every label beside every prediction that it is about."""
-    rows = _viewed(predictions, "predictions", needed_columns(feedback, moment), connection)
-    labels = _viewed(feedback, "feedback", None, connection)
+    labels = connection.from_arrow(feedback.to("arrow"))
+    labels.create_view("feedback")
+    rows = _concerned(predictions, _needed_columns(feedback, moment), labels, connection)
     told = "f.feedback_id, f.label, f.labelled_at, f.received_at, p.prediction_id"
     joins = [
         f"SELECT {told} FROM feedback f JOIN predictions p ON f.prediction_id = p.prediction_id"
@@ -175,7 +170,8 @@ def _by_entity(
     told: str,
 ) -> Iterator[str]:
     kinds = [dict(zip(r.columns, map(str, r.types), strict=True)) for r in (labels, rows)]
-    same = " AND ".join(_equal(name, *(kind[name] for kind in kinds)) for name in columns)
+    compared = [_comparable(name, *(kind[name] for kind in kinds)) for name in columns]
+    same = " AND ".join(f"f.{column} = p.{column}" for column in compared)
     others = [f"f.{identifier(name)} IS NULL" for name in entity if name not in columns]
     where = " AND ".join(["f.prediction_id IS NULL", *others])
     joined = f"SELECT {told} FROM feedback f JOIN predictions p ON {same} WHERE {where}"
@@ -189,25 +185,44 @@ def _by_entity(
     )
 
 
-def _equal(name: str, label: str, prediction: str) -> str:
-    column = identifier(name)
-    if (label == "VARCHAR") == (prediction == "VARCHAR"):
-        return f"f.{column} = p.{column}"
-    return f"f.{column}::VARCHAR = p.{column}::VARCHAR"
+def _comparable(name: str, label: str, prediction: str) -> str:
+    """A column on both sides, as text where only one of them is text."""
+    same = (label == "VARCHAR") == (prediction == "VARCHAR")
+    return identifier(name) if same else f"{identifier(name)}::VARCHAR"
 
 
-def _viewed(
-    rows: Table, name: str, columns: Sequence[str] | None, connection: duckdb.DuckDBPyConnection
+def _needed_columns(feedback: Table, moment: str = REQUESTED) -> tuple[str, ...]:
+    """The columns of predictions by which labels find them."""
+    entity = (name for name in feedback.schema.names if name not in _OWN)
+    return tuple(dict.fromkeys(["prediction_id", moment, *entity]))
+
+
+def _concerned(
+    predictions: Table,
+    columns: Sequence[str],
+    labels: duckdb.DuckDBPyRelation,
+    connection: duckdb.DuckDBPyConnection,
 ) -> duckdb.DuckDBPyRelation:
-    """Rows that a query may read more than once."""
+    """The predictions that any label may be about, as a view: of a log of any size they alone are
+    in memory."""
     import duckdb
 
-    relation = rows.value if isinstance(rows.value, duckdb.DuckDBPyRelation) else rows.relation()
-    if columns is not None:
-        relation = relation.select(*[c for c in columns if c in relation.columns])
-    viewed = connection.from_arrow(relation.to_arrow_table())
-    viewed.create_view(name)
-    return viewed
+    value = predictions.value
+    relation = value if isinstance(value, duckdb.DuckDBPyRelation) else predictions.relation()
+    there = [name for name in columns if name in relation.columns]
+    stream = to_relation(relation.select(*map(identifier, there)), connection)
+    stream.create_view("all_predictions")
+    kinds = [dict(zip(r.columns, map(str, r.types), strict=True)) for r in (labels, stream)]
+    named = [n for n in there if n in kinds[0] and (n == "prediction_id" or n not in _OWN)]
+    compared = [_comparable(name, *(kind[name] for kind in kinds)) for name in named]
+    told = " OR ".join(
+        f"{column} IN (SELECT {column} FROM feedback WHERE {column} IS NOT NULL)"
+        for column in compared
+    )
+    found = connection.sql(f"FROM all_predictions WHERE {told}").to_arrow_table()
+    kept = connection.from_arrow(found)
+    kept.create_view("predictions")
+    return kept
 
 
 def _none() -> pa.Table:

@@ -69,6 +69,8 @@ def test_a_served_prediction_is_traced_by_its_own_id_or_its_rows(
     with server(served) as client:
         (one,) = predicted(client, ROW)
         two = predicted(client, ROW, {**ROW, "flight_id": "F2", "distance": 2000.0})
+        (third,) = predicted(client, {**ROW, "flight_id": "F3"})
+        assert client.post("/feedback", json={"flight_id": "F3", "label": 1}).status_code == 200
         client.post("/feedback", json={"prediction_id": two[1], "label": 0})
         client.post("/feedback", json={"prediction_id": two[1], "label": 1})
     found = traced(liminal, served, one)
@@ -83,6 +85,7 @@ def test_a_served_prediction_is_traced_by_its_own_id_or_its_rows(
     assert row["inputs"]["distance"] == 2000.0
     assert row["label"]["label"] == 1
     assert [label["label"] for label in row["labels"]] == [0, 1]
+    assert traced(liminal, served, third)["label"]["label"] == 1
     rows = traced(liminal, served, two[0].removesuffix("-0"))
     assert [found["prediction_id"] for found in rows] == two
     said = liminal("trace", two[1], "--project", served.project.root).out

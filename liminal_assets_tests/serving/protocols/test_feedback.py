@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from sklearn.pipeline import Pipeline
 
 from liminal_assets.language.loading import Project
 from liminal_assets.serving import create_app
+from liminal_assets.serving.auth import AuthConfig, Authenticator, digest
 from liminal_assets.serving.drain import Drain
 from liminal_assets.serving.guard import Guard
 from liminal_assets.serving.live import LiveModel, State
@@ -253,3 +255,18 @@ def test_whatever_is_sent_is_taken_or_refused(served: Served, body: Any) -> None
     assert response.status_code in (200, 400, 413, 422), response.text
     if response.status_code == 200:
         assert response.json()["accepted"] == len(response.json()["feedback_ids"])
+
+
+def test_labels_need_a_key_and_room_as_predictions_do(pipeline: Pipeline, tmp_path: Path) -> None:
+    served = Served(pipeline, tmp_path)
+    key = "a-key-that-is-long-enough"
+    keys = Authenticator(AuthConfig(keys={"billing": digest(key.encode())}))
+    label = {"prediction_id": "p", "label": 1}
+    with running(served.app) as served.client:
+        served.app.guard.authenticator = keys
+        assert served.send(label, 401)["error"]["code"] == "unauthenticated"
+        served.client.headers["x-api-key"] = key
+        served.send(label)
+        served.app.guard.limits = msgspec.structs.replace(served.app.guard.limits, under_way=0)
+        assert served.send(label, 503)["error"]["code"] == "overloaded"
+    assert served.merged().feedback().read().rows == 1
