@@ -209,7 +209,8 @@ def label_state(project: Project, block: Monitor, rows: Table, labels: Table) ->
     remote = labels.filesystem or rows.filesystem
     at = project.locate(block, "performance", "labels")
     told = ", ".join(f"{identifier(name)}::VARCHAR" for name in (*spec.key, TRUTH))
-    wanted = f"count(*), bit_xor(md5_number_lower(concat_ws(chr(31), {told})))::VARCHAR"
+    # a sum, for rows of the same entity have the same label
+    wanted = f"count(*), sum(md5_number_lower(concat_ws(chr(31), {told})))::VARCHAR"
     with (
         session(private=remote is not None) as connection,
         engine_errors(f"join the labels of {spec.from_}", location=at),

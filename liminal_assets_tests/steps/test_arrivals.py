@@ -14,11 +14,12 @@ from liminal_assets.language.loading import Project
 from liminal_assets.language.monitors import Labels, Monitor
 from liminal_assets.steps.monitor import watch
 from liminal_assets.steps.monitor_report import html_report
+from liminal_assets.steps.performance import label_state
 from liminal_assets.steps.windows import watched_rows
 from liminal_assets.storage.feedback import FeedbackLog
 from liminal_assets.storage.ids import new_id, sampled
 from liminal_assets.storage.predictions import PredictionLog
-from liminal_assets.storage.tables import TableStore
+from liminal_assets.storage.tables import Table, TableStore
 from liminal_assets_tests.watching import project_in, served, write_reference, write_scores
 
 NOW = datetime(2024, 7, 17, 12, tzinfo=timezone.utc)
@@ -30,6 +31,8 @@ SENT = """
     quality: {}
     performance: {metric: roc_auc, at_least: 0.6, labels: {from: feedback}}
 """
+
+DATASET = "{from: outcomes, key: order_id, column: returned}"
 
 
 @pytest.fixture
@@ -120,6 +123,23 @@ def test_a_share_of_requests_is_known_and_scaled(tmp_path: Path) -> None:
     assert not [cause for cause in done.judgement.causes if cause.subject == "rows"]
     page = html_report(project, block(project), seen, done.judgement)
     assert f"0.25 of requests; about {4 * len(inside):,} rows were answered" in page
+
+
+def test_other_labels_are_told_apart_even_of_rows_that_came_twice(tmp_path: Path) -> None:
+    project = project_in(tmp_path, SENT.replace("{from: feedback}", DATASET))
+    rows = served(2, until=NOW, days=6, version=1).assign(order_id=1)
+    told = [
+        label_state(project, block(project), Table.from_rows(rows), Table.from_rows(labels))
+        for labels in (
+            [{"order_id": 1, "returned": True}],
+            [{"order_id": 1, "returned": True}],
+            [{"order_id": 1, "returned": False}],
+            [{"order_id": 2, "returned": True}],
+        )
+    ]
+    assert [state.count for state in told] == [2, 2, 2, 0]
+    assert told[0] == told[1]
+    assert len({state.digest for state in told}) == 3
 
 
 def test_min_rows_counts_logged_rows(project: Project) -> None:
