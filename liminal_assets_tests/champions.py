@@ -98,7 +98,13 @@ class Shop:
             rows = flights(seed=number + 10, start=f"{partition}-01")
             self.store.write("flight_features", partition, rows)
 
-    def register(self, pipeline: Pipeline | None = None, *, promote: bool = True) -> ModelVersion:
+    def register(
+        self,
+        pipeline: Pipeline | None = None,
+        *,
+        promote: bool = True,
+        serialization: str = "cloudpickle",
+    ) -> ModelVersion:
         """A version, champion unless told otherwise, with its training reference."""
         seed = len(self.registry.versions("late"))
         pipeline = pipeline or fitted(seed)
@@ -113,7 +119,7 @@ class Shop:
             pipeline,
             str(folder),
             pip_requirements=["scikit-learn"],
-            serialization_format="cloudpickle",
+            serialization_format=serialization,
             signature=signature,
         )
         run = self._client.create_run(self._experiment)

@@ -13,7 +13,7 @@ from liminal_assets.errors import StepError
 from liminal_assets.language.deployments import Deployment, Serve
 from liminal_assets.language.loading import Project
 
-__all__ = ["live_since", "served"]
+__all__ = ["certificate_of", "live_since", "served"]
 
 _PATIENCE = 1.0
 """Seconds that a server has to answer."""
@@ -44,6 +44,21 @@ def live_since(project: Project, deployment: Deployment, version: str) -> str | 
             break
         since = decision.at.isoformat()
     return since
+
+
+def certificate_of(project: Project, deployment: Deployment, version: str) -> dict[str, Any] | None:
+    """The certificate of the form in which a version was last brought to its server; None if it
+    never was."""
+    from liminal_assets.serving.folders import ServingFolders
+    from liminal_assets.serving.release import read_release
+
+    folder = ServingFolders.of(project.state, deployment.name).releases
+    made = sorted(folder.glob(f"{version}-*"), key=lambda path: path.stat().st_mtime)
+    try:
+        return dict(read_release(made[-1]).certificate) if made else None
+    except StepError:
+        # changed, or of another format: it won't be served either
+        return None
 
 
 def _on_this_machine(project: Project, deployment: Deployment) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ import click
 
 from liminal_assets.cli.options import as_json, open_projects, project_options
 from liminal_assets.cli.output import print_json, print_table, say
-from liminal_assets.cli.served import live_since, served
+from liminal_assets.cli.served import certificate_of, live_since, served
 from liminal_assets.cli.trials import print_trials, print_workers
 from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.loading import Project
@@ -67,6 +67,7 @@ def _print(project: Project, rows: list[dict[str, Any]], pipelines: list[dict[st
                 "deployment",
                 "model",
                 "version",
+                "form",
                 "since",
                 "traffic",
                 "health",
@@ -78,6 +79,7 @@ def _print(project: Project, rows: list[dict[str, Any]], pipelines: list[dict[st
                     row["deployment"],
                     row["model"],
                     str(row["running_version"] or row["version"] or "none"),
+                    _form(row["certificate"]),
                     _ago(row["since"]) if row["since"] else "",
                     row["traffic"],
                     row["health"],
@@ -109,6 +111,7 @@ def _status(session: Session, deployment: Deployment) -> dict[str, Any]:
         "model": deployment.model,
         "version": champion.version if champion else None,
         "running_version": running,
+        "certificate": certificate_of(session.project, deployment, used) if used else None,
         "since": live_since(session.project, deployment, used) if used else None,
         "traffic": server.get("traffic", "100 %" if champion else ""),
         "share": server.get("share", 100.0 if champion else 0.0),
@@ -123,6 +126,14 @@ def _status(session: Session, deployment: Deployment) -> dict[str, Any]:
             if monitor.deployment == deployment.name
         },
     }
+
+
+def _form(certificate: dict[str, Any] | None) -> str:
+    """The form that answers, and how far it was from the pipeline at most."""
+    if certificate is None:
+        return ""
+    form = str(certificate["form"])
+    return form if form == "pipeline" else f"{form} (≤ {certificate['largest_difference']:.0e})"
 
 
 def _refreshed(session: Session, name: str) -> datetime | None:

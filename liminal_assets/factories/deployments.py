@@ -68,6 +68,8 @@ def _server_asset(project: Project, block: Deployment) -> dg.AssetsDefinition:
 
         deployed = deploy(project, block)
         version = deployed.version
+        if warning := deployed.evidence.get("warning"):
+            context.log.warning(warning)
         yield dg.MaterializeResult(
             asset_key=spec.key,
             metadata=metadata_of(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from liminal_assets.errors import StepError
@@ -12,6 +12,7 @@ from liminal_assets.language.deployments import Deployment, deployment_targets
 from liminal_assets.language.diagnostics import Diagnostic, did_you_mean
 from liminal_assets.language.loading import Project
 from liminal_assets.steps.champion import champion_of
+from liminal_assets.steps.packaging import pickle_warning
 from liminal_assets.storage.journal import Decision, Journal
 from liminal_assets.storage.registry import ModelRegistry, ModelVersion
 
@@ -153,6 +154,9 @@ def deploy(project: Project, deployment: Deployment | str) -> Deployed:
     target = target_of(project, block)
     _check(target, project, block)
     deployed = target.deploy(project, block, champion_of(project, block))
+    warning = pickle_warning(ModelRegistry(project), deployed.version)
+    if warning:
+        deployed = replace(deployed, evidence={**deployed.evidence, "warning": warning})
     # a server that follows says in the journal itself how far a gradual rollout has come
     if block.rollout.strategy == "all_at_once" or not target.follows:
         record_live(project, block, deployed.version, deployed.evidence)

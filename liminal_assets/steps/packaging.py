@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Model
 from liminal_assets.storage.modules import modules_below, top_imports
+from liminal_assets.storage.registry import ModelRegistry, ModelVersion
+from liminal_assets.storage.tracking import import_mlflow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +32,7 @@ __all__ = [
     "Serialization",
     "code_of",
     "inputs_with_types",
+    "pickle_warning",
     "requirements_of",
     "serialization_of",
     "signature_of",
@@ -70,17 +73,46 @@ class Serialization:
 def serialization_of(pipeline: Any) -> Serialization:
     """Skops where every type of the pipeline is scikit-learn's, NumPy's or ours and the pipeline
     comes back whole; cloudpickle otherwise."""
+    found = _types(pipeline)
+    if found is None or not all(name.startswith(TRUSTED_TYPES) for name in found):
+        return Serialization("cloudpickle", [])
+    return Serialization("skops", found)
+
+
+def pickle_warning(registry: ModelRegistry, version: ModelVersion) -> str | None:
+    """What it means that a version is written by cloudpickle instead of skops, why it is, and how
+    to change that; None if it isn't."""
+    described = import_mlflow().models.Model.load(str(version.folder()))
+    said = described.flavors.get("sklearn", {}).get("serialization_format")
+    if said not in ("cloudpickle", "pickle"):
+        return None
+    found = _types(registry.load(version))
+    foreign = [name for name in found or () if not name.startswith(TRUSTED_TYPES)]
+    if foreign:
+        why = f"skops, which runs none, isn't used for {', '.join(foreign[:3])}: "
+        how = "use types of scikit-learn's or steps of 'prepare:' instead"
+    elif found is None:
+        why = "skops, which runs none, can't write a part of it: "
+        how = "use types of scikit-learn's or steps of 'prepare:' instead"
+    else:
+        why = "skops, which runs none, could write all of it: "
+        how = "train it again, or register it with serialization_format='skops'"
+    return (
+        f"version {version.version} of {version.model} is written by {said}: whoever loads the "
+        "file runs code that is in it, and other versions of Python or libraries may not load it. "
+        f"{why}{how}. 'trust: skops_only' refuses such versions."
+    )
+
+
+def _types(pipeline: Any) -> list[str] | None:
+    """The types of a pipeline that skops makes only when told to; None if it can't write it."""
     import skops.io
 
     try:
-        content = skops.io.dumps(pipeline)
-        found = skops.io.get_untrusted_types(data=content)
+        return list(skops.io.get_untrusted_types(data=skops.io.dumps(pipeline)))
     except Exception:
         # skops raises what its parts raise about types that it can't write
-        return Serialization("cloudpickle", [])
-    if all(name.startswith(TRUSTED_TYPES) for name in found):
-        return Serialization("skops", list(found))
-    return Serialization("cloudpickle", [])
+        return None
 
 
 def requirements_of(project: Project, candidate: Candidate, serializer: str) -> list[str]:

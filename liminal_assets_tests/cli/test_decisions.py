@@ -20,6 +20,7 @@ from liminal_assets.serving.evidence import Report
 from liminal_assets.serving.folders import ServingFolders
 from liminal_assets.serving.live import WorkerState
 from liminal_assets.serving.plan import Plan, Progress, write_plan
+from liminal_assets.serving.releases import prepare_release
 from liminal_assets.serving.rollout import Seen, evidence_of
 from liminal_assets.serving.server import sole_controller
 from liminal_assets.serving.team import Place, Team, write_team
@@ -182,8 +183,23 @@ def test_status_shows_version_health_refresh_and_drift(liminal: Liminal, shop: P
     assert scored["monitors"]["watch"]["breaches"] == []
     lines = liminal("status").out.split("\n")
     assert lines[0].split() == [
-        "deployment", "model", "version", "since", "traffic", "health", "refreshed", "monitors",
+        "deployment", "model", "version", "form", "since", "traffic", "health", "refreshed",
+        "monitors",
     ]  # fmt: skip
+
+
+def test_status_shows_the_form_that_answers_and_its_certificate(
+    liminal: Liminal, shop: Path
+) -> None:
+    project = load_project(shop)
+    served, scored = json.loads(liminal("status", "--json").out)
+    assert (served["certificate"], scored["certificate"]) == (None, None)
+    release = prepare_release(project, project.spec.deployments[0], 2)
+    served, _ = json.loads(liminal("status", "--json").out)
+    assert served["certificate"] == release.certificate
+    assert served["certificate"]["rows"] > 0
+    assert "numpy (≤ " in liminal("status").out.split("\n")[1]
+    shutil.rmtree(release.folder)
 
 
 def canary_under_way(shop: Path) -> ServingFolders:

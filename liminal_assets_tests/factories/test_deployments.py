@@ -61,7 +61,13 @@ def test_materialising_a_server_records_what_it_answered(served: Shop) -> None:
     assert set(metadata["first_prediction"]) == {"prediction", "probability", "prediction_id"}
     assert metadata["model_version"] == "1"
     assert metadata["latency_p50_ms"] > 0
-    assert Journal(served.project, "late_api").last().champion == 1  # type: ignore[union-attr]
+    decision = Journal(served.project, "late_api").last()
+    assert decision
+    assert decision.champion == 1
+    assert metadata["form"] == metadata["certificate"]["form"] == "onnxruntime"
+    assert metadata["certificate"] == decision.evidence["certificate"]
+    # the registry's file was written by cloudpickle
+    assert "runs code" in metadata["warning"]
 
 
 def test_materialising_a_partition_scores_it(served: Shop) -> None:

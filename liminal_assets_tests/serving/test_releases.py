@@ -16,10 +16,13 @@ from sklearn.pipeline import make_pipeline
 
 import liminal_assets as la
 from liminal_assets.language.deployments import Deployment
+from liminal_assets.serving.app import ServingApp
+from liminal_assets.serving.live import LiveModel
 from liminal_assets.serving.model import ServedModel
 from liminal_assets.serving.release import read_release
 from liminal_assets.serving.releases import prepare_release
 from liminal_assets_tests.champions import INPUTS, Shop, flights
+from liminal_assets_tests.serving.conftest import running
 
 
 def api(shop: Shop) -> Deployment:
@@ -75,6 +78,14 @@ def test_the_form_of_a_release_is_proved_and_the_proof_is_kept(served: Shop) -> 
     assert said["edge_cases"] > 50
     assert said["largest_difference"] <= said["tolerance"] == 1e-9
     assert said["microseconds"].keys() == {"onnxruntime", "pipeline"}
+
+
+def test_a_server_tells_the_form_that_answers_and_its_certificate(served: Shop) -> None:
+    release = read_release(prepare_release(served.project, api(served), 1).folder)
+    model = ServedModel.from_release(release)
+    with running(ServingApp(LiveModel.fixed(model))) as client:
+        said = client.get("/info").json()
+    assert (said["form"], said["certificate"]) == (release.form, dict(release.certificate))
 
 
 def test_a_deployment_may_ask_for_the_pipeline_itself(served: Shop) -> None:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from importlib.metadata import EntryPoint
 from typing import Any
 
 import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import liminal_assets as la
 from liminal_assets.steps import deploy as steps
 from liminal_assets.steps import proof
 from liminal_assets.steps.deploy import Deployed, deploy
+from liminal_assets.steps.packaging import pickle_warning
 from liminal_assets.steps.score import Scorer
 from liminal_assets.steps.trial import server_on_trial
 from liminal_assets.storage.journal import Journal
-from liminal_assets_tests.champions import INPUTS, Shop
+from liminal_assets_tests.champions import INPUTS, Shop, flights
 
 
 def processes() -> set[str]:
@@ -64,6 +70,44 @@ def test_the_journal_of_a_deployment_says_which_version_was_live_when(served: Sh
         steps.record_live(served.project, block, version, {})
     decisions = Journal(served.project, "late_api").decisions()
     assert [(one.previous, one.champion) for one in decisions] == [(None, 1), (1, 2), (2, 1)]
+
+
+def _doubled(numbers: Any, keys: Any = None) -> Any:
+    return numbers * 2
+
+
+PICKLED = {
+    "types of scikit-learn": (None, "could write all of it: train it again, or register it with"),
+    "a function of one's own": (
+        FunctionTransformer(_doubled),
+        r"isn't used for liminal_assets_tests\.steps\.test_deploy\._doubled: use types of",
+    ),
+    "an object of Python": (
+        FunctionTransformer(_doubled, kw_args={"keys": {1: 2}.keys()}),
+        "can't write a part of it: use types of",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PICKLED)
+def test_a_version_that_is_written_by_cloudpickle_is_warned_of(served: Shop, case: str) -> None:
+    step, said = PICKLED[case]
+    frame = flights(60)
+    columns = make_column_transformer((step or StandardScaler(), ["distance"]))
+    pipeline = make_pipeline(columns, LogisticRegression()).fit(frame[INPUTS], frame["late"])
+    version = served.register(pipeline, promote=False)
+    warning = pickle_warning(served.registry, version)
+    assert warning
+    assert re.search(rf"written by cloudpickle: whoever loads the file runs code.*{said}", warning)
+    assert "'trust: skops_only' refuses such versions" in warning
+
+
+def test_a_version_that_is_written_by_skops_is_not_warned_of(served: Shop) -> None:
+    frame = flights(60)
+    columns = make_column_transformer((StandardScaler(), ["distance"]))
+    pipeline = make_pipeline(columns, LogisticRegression()).fit(frame[INPUTS], frame["late"])
+    version = served.register(pipeline, promote=False, serialization="skops")
+    assert pickle_warning(served.registry, version) is None
 
 
 def test_a_model_without_a_champion_is_not_deployed(served: Shop) -> None:

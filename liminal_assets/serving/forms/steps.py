@@ -56,6 +56,14 @@ class Single:
         return self._check(rounded)
 
 
+class Round:
+    """Numbers as 32-bit floats; what is too large is infinite."""
+
+    def __call__(self, matrix: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            return matrix.astype(np.float32).astype(np.float64)
+
+
 class Take:
     """Some of the columns."""
 
@@ -337,6 +345,7 @@ OPERATORS: Mapping[str, Callable[..., Step]] = {
     "products": Products,
     "project": Project,
     "recode": Recode,
+    "round": Round,
     "sides": Sides,
     "single": Single,
     "stretch": Stretch,

@@ -9,20 +9,28 @@ import numpy as np
 from liminal_assets.steps.compile.converters import estimator
 from liminal_assets.steps.compile.linear import classes_of, probable
 from liminal_assets.steps.compile.preparation import checked
-from liminal_assets.steps.compile.values import Columns, Matrix, Node
+from liminal_assets.steps.compile.values import Columns, Matrix, Node, UnsupportedError
 
 __all__: list[str] = []
 
 
+def _of_64_bits(value: Columns | Matrix) -> Matrix:
+    matrix = checked(value, missing=False)
+    if matrix.single:
+        raise UnsupportedError("naive Bayes of columns that are all 32-bit numbers")
+    return matrix
+
+
 @estimator("sklearn.GaussianNB")
 def _gaussian(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
+    matrix = _of_64_bits(value)
     computed = {
         "op": "gaussian",
         "prior": fitted.class_prior_,
         "mean": fitted.theta_,
         "variance": fitted.var_,
     }
-    return checked(value, missing=False), probable(classes_of(fitted), computed, "softmax")
+    return matrix, probable(classes_of(fitted), computed, "softmax")
 
 
 @estimator("sklearn.ComplementNB", "sklearn.MultinomialNB")
@@ -30,12 +38,12 @@ def _counts(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
     complement = type(fitted).__name__ == "ComplementNB" and len(fitted.classes_) > 1
     prior = np.zeros(len(fitted.classes_)) if complement else fitted.class_log_prior_
     computed = {"op": "linear", "weights": fitted.feature_log_prob_.T, "intercept": prior}
-    return checked(value, missing=False), probable(classes_of(fitted), computed, "softmax")
+    return _of_64_bits(value), probable(classes_of(fitted), computed, "softmax")
 
 
 @estimator("sklearn.BernoulliNB")
 def _truths(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
-    matrix = checked(value, missing=False)
+    matrix = _of_64_bits(value)
     if fitted.binarize is not None:
         matrix = matrix.then("binarize", threshold=float(fitted.binarize))
     never = np.log(1 - np.exp(fitted.feature_log_prob_))

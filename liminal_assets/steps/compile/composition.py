@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ def _some(value: Columns | Matrix, places: np.ndarray) -> Columns | Matrix:
         new: value.labels[old] for new, old in enumerate(places.tolist()) if old in value.labels
     }
     taken = value.stepped({"op": "take", "places": places}, len(places))
-    return Matrix(taken.node, taken.width, labels)
+    return replace(taken, labels=labels, single=value.single)
 
 
 @estimator("sklearn.Pipeline")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from liminal_assets.steps.compile.values import Columns, Matrix, Node, UnsupportedError
@@ -101,11 +101,6 @@ def _converter(known: dict[str, Any], fitted: Any) -> Any:
     name = f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}"
     if name in known:
         return known[name]
-    if name in _plugins():
-        return _plugins()[name].load()
+    for point in entry_points(group=COMPILERS, name=name):
+        return point.load()
     raise UnsupportedError(f"{kind.__qualname__} has no compiled form")
-
-
-@cache
-def _plugins() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=COMPILERS)}

@@ -14,6 +14,8 @@ __all__ = ["apart", "classes_of", "probable"]
 
 
 def _linear(fitted: Any) -> Node:
+    if fitted.coef_.dtype == np.float32:
+        raise UnsupportedError("a linear model of 32-bit numbers")
     weights = np.atleast_2d(np.asarray(fitted.coef_, float)).T
     intercept = np.atleast_1d(np.asarray(fitted.intercept_, float))
     if intercept.shape != (weights.shape[1],):

@@ -40,7 +40,7 @@ def _perceptron(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
 def _support_value(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
     weights = fitted.dual_coef_.T
     computed = _kernel(fitted, weights, [np.arange(len(weights))], fitted.intercept_)
-    matrix = checked(value, missing=False)
+    matrix = checked(value, missing=False).wide()
     return matrix, {"op": "value", "computed": computed, "link": "identity"}
 
 
@@ -49,7 +49,7 @@ def _support(fitted: Any, value: Columns | Matrix) -> tuple[Matrix, Node]:
     if hasattr(fitted, "predict_proba"):
         # LIBSVM couples probabilities of pairs by an iteration that stops early
         raise UnsupportedError(f"{type(fitted).__name__} with probabilities of LIBSVM's own")
-    classes, matrix = classes_of(fitted), checked(value, missing=False)
+    classes, matrix = classes_of(fitted), checked(value, missing=False).wide()
     if len(classes) > 2 and fitted.decision_function_shape != "ovr":
         raise UnsupportedError(f"{type(fitted).__name__} that decides between two classes each")
     pairs = _kernel(fitted, *_weights_of_pairs(fitted), fitted._intercept_)

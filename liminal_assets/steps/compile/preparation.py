@@ -50,15 +50,25 @@ def _untouched(fitted: Any, value: Columns | Matrix) -> Matrix:
 
 @transformer("liminal_assets.Clip")
 def _clip(fitted: Any, value: Columns | Matrix) -> Matrix:
-    return checked(value).then("clip", low=fitted.low_, high=fitted.high_)
+    return checked(value).wide().then("clip", low=fitted.low_, high=fitted.high_)
 
 
 @transformer("sklearn.StandardScaler")
 def standard(fitted: Any, value: Columns | Matrix) -> Matrix:
     """What a ``StandardScaler`` makes of a value."""
+    from sklearn.utils import get_tags
+
+    matrix = checked(value)
     center = fitted.mean_ if fitted.with_mean else None
     scale = fitted.scale_ if fitted.with_std else None
-    return checked(value).then("center", center=center, scale=scale)
+    # since it takes arrays of any library it rounds what it learned too
+    if matrix.single and get_tags(fitted).array_api_support:
+        center, scale = _to_single(center), _to_single(scale)
+    return matrix.then("center", center=center, scale=scale)
+
+
+def _to_single(learned: np.ndarray | None) -> np.ndarray | None:
+    return None if learned is None else learned.astype(np.float32).astype(float)
 
 
 @transformer("sklearn.RobustScaler")
@@ -265,5 +275,5 @@ def weighted(matrix: Matrix, weight: float | None) -> Matrix:
     """A matrix times the weight of its transformer, if it has one."""
     if weight is None:
         return matrix
-    scale = np.full(matrix.width, float(weight))
+    scale = np.full(matrix.width, float(np.float32(weight) if matrix.single else weight))
     return matrix.then("stretch", scale=scale, shift=np.zeros(matrix.width))

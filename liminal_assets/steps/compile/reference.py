@@ -29,7 +29,9 @@ that the compiler doesn't know: the deployment's certificate says which.
 
 Everything that `prepare:` makes is compiled. Not compiled are several targets; probabilities of
 LIBSVM's own (`SVC(probability=True)`, but `CalibratedClassifierCV(SVC())` is); `GradientBoosting*`
-with an initial estimator of its own; functions that aren't NumPy's.
+with an initial estimator of its own; functions that aren't NumPy's; where every column is a 32-bit
+number, steps and models that add such numbers up, as linear ones do (trees, boosters, scalers and
+imputers are compiled).
 """
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from liminal_assets.steps.signature import NUMBERS, Field, Signature
@@ -53,11 +53,14 @@ class Matrix:
         node: what makes it.
         width: its columns.
         labels: for columns that stand for categories, what each number stands for.
+        single: whether scikit-learn has the numbers in 32 bits, to which it rounds after every
+            operation; here they are those numbers in 64.
     """
 
     node: Node
     width: int
     labels: Mapping[int, Sequence[Any]] = field(default_factory=dict)
+    single: bool = False
 
     def then(self, op: str, width: int | None = None, **arguments: Any) -> Matrix:
         """The matrix after one more step.
@@ -67,7 +70,19 @@ class Matrix:
         """
         if self.labels:
             raise UnsupportedError(f"the step {op} on categories")
-        return self.stepped({"op": op, **arguments}, width)
+        if not self.single:
+            return self.stepped({"op": op, **arguments}, width)
+        if op not in _IN_32_BITS:
+            raise UnsupportedError(f"the step {op} on columns that are all 32-bit numbers")
+        made = self
+        for step, rounds in _IN_32_BITS[op](op, arguments):
+            made = made.stepped(step, width)
+            made = made.stepped({"op": "round"}) if rounds else made
+        return replace(made, single=True)
+
+    def wide(self) -> Matrix:
+        """The matrix where scikit-learn makes 64-bit numbers of it."""
+        return replace(self, single=False)
 
     def stepped(self, step: Node, width: int | None = None) -> Matrix:
         """The matrix after a step that knows what its columns stand for."""
@@ -79,6 +94,37 @@ class Matrix:
         return Matrix(node, self.width if width is None else width)
 
 
+_Steps = list[tuple[Node, bool]]
+"""Steps, and whether their results are rounded to 32 bits."""
+
+
+def _exact(op: str, arguments: Node) -> _Steps:
+    return [({"op": op, **arguments}, False)]
+
+
+def _rounded(op: str, arguments: Node) -> _Steps:
+    return [({"op": op, **arguments}, True)]
+
+
+def _one_by_one(op: str, arguments: Node) -> _Steps:
+    """Both operations of a step, for scikit-learn rounds after each."""
+    first, second = arguments
+    neutral = {"center": None, "scale": None} if op == "center" else {"scale": 1.0, "shift": 0.0}
+    return [
+        ({"op": op, **neutral, first: arguments[first]}, True),
+        ({"op": op, **neutral, second: arguments[second]}, True),
+    ]
+
+
+_IN_32_BITS: Mapping[str, Callable[[str, Node], _Steps]] = {
+    **dict.fromkeys(("binarize", "bins", "finite", "missing", "one_hot", "parallel"), _exact),
+    **dict.fromkeys(("single", "take"), _exact),
+    **dict.fromkeys(("clip", "fill", "fill_of"), _rounded),
+    **dict.fromkeys(("center", "stretch"), _one_by_one),
+}
+"""How steps are done on 32-bit numbers; other steps aren't the same to the last bit."""
+
+
 def numbers(value: Columns | Matrix, *, wide: bool = False) -> Matrix:
     """Columns read as numbers; a matrix as it is.
 
@@ -86,7 +132,7 @@ def numbers(value: Columns | Matrix, *, wide: bool = False) -> Matrix:
         wide: whether the pipeline makes 64-bit floats of them itself.
 
     Raises:
-        UnsupportedError: a column holds no numbers, or scikit-learn computes in 32 bits.
+        UnsupportedError: a column holds no numbers.
     """
     if isinstance(value, Matrix):
         return value
@@ -95,10 +141,9 @@ def numbers(value: Columns | Matrix, *, wide: bool = False) -> Matrix:
         if column.type not in NUMBERS and column.type != "boolean":
             raise UnsupportedError(f"the column {column.name} ({column.type}) read as a number")
     single = [place for place, kind in enumerate(kinds) if kind == "float"]
-    if not wide and kinds and len(single) == len(kinds):
-        raise UnsupportedError("columns that are all 32-bit numbers")
     node = {"op": "numbers", "names": list(value.names), "single": single}
-    return Matrix(node, len(value.names))
+    narrow = not wide and len(single) == len(kinds) > 0
+    return Matrix(node, len(value.names), single=narrow)
 
 
 def beside(parts: Sequence[Matrix]) -> Matrix:
@@ -110,7 +155,8 @@ def beside(parts: Sequence[Matrix]) -> Matrix:
         width += part.width
     if len(parts) == 1:
         return parts[0]
-    return Matrix({"op": "beside", "parts": [part.node for part in parts]}, width, labels)
+    single = all(part.single for part in parts)
+    return Matrix({"op": "beside", "parts": [part.node for part in parts]}, width, labels, single)
 
 
 def joined(value: Columns | Matrix, parts: Sequence[Matrix]) -> Matrix:
@@ -120,7 +166,7 @@ def joined(value: Columns | Matrix, parts: Sequence[Matrix]) -> Matrix:
     together = beside(parts)
     branches = [steps_between(value, part) for part in parts]
     made = value.stepped({"op": "parallel", "branches": branches}, together.width)
-    return Matrix(made.node, made.width, together.labels)
+    return replace(made, labels=together.labels, single=together.single)
 
 
 def steps_between(before: Matrix, after: Matrix) -> list[Node]:
