@@ -23,6 +23,7 @@ from liminal_assets.serving.forms.compiled import Compiled
 from liminal_assets.serving.model import PipelinePredictor
 from liminal_assets.steps.compile import compile_pipeline
 from liminal_assets.steps.compile.certificate import Certificate, certify
+from liminal_assets.steps.scores import Scores
 from liminal_assets.steps.signature import Field, Signature
 
 NUMBERS = ["a", "b", "n"]
@@ -39,7 +40,9 @@ SIGNATURE = Signature(
 )
 NUMERIC = Signature(tuple(Field(name, "double", required=False) for name in NUMBERS))
 """Of what needs no column transformer and no frame of several types: most of a pipeline's time."""
-_ALONE = 2
+FULL = Signature(tuple(Field(name, "double") for name in NUMBERS))
+"""Of what needs no imputer either."""
+_ALONE = 1
 """Rows that the pipeline is asked one by one, of those held out and of those at the edges."""
 _FITTED_ROWS, _ASKED_ROWS = 80, 40
 
@@ -92,7 +95,9 @@ def fit(pipeline: Any, seed: int, classes: int = 2, *, signature: Signature = SI
 def inputs(frame: pd.DataFrame, signature: Signature) -> pd.DataFrame:
     """The columns of a signature."""
     columns = frame[list(signature.names)]
-    return columns.astype(float) if signature.all_double else columns
+    if not signature.all_double:
+        return columns
+    return columns.astype(float).fillna(0.0) if signature is FULL else columns.astype(float)
 
 
 def form_of(pipeline: Any, signature: Signature = SIGNATURE) -> tuple[str, Compiled]:
@@ -110,12 +115,26 @@ def proved(
     name, form = form_of(pipeline, signature)
     rows = table(seed + 1, rows=_ASKED_ROWS) if rows is None else rows
     known = [signature.sample(row) for row in inputs(rows, signature).to_dict("records")]
-    itself = PipelinePredictor(pipeline, signature)
+    itself = _Remembered(PipelinePredictor(pipeline, signature))
     _alone(form, itself, known)
     return certify(name, form, itself, signature, known, alone=_ALONE)
 
 
-def _alone(form: Compiled, itself: PipelinePredictor, known: Sequence[Mapping[str, Any]]) -> None:
+class _Remembered:
+    """A pipeline that isn't asked the same twice."""
+
+    def __init__(self, itself: PipelinePredictor) -> None:
+        self._itself = itself
+        self._answers: dict[str, Scores] = {}
+
+    def __call__(self, columns: Mapping[str, Sequence[Any]], rows: int) -> Scores:
+        asked = str(columns)
+        if asked not in self._answers:
+            self._answers[asked] = self._itself(columns, rows)
+        return self._answers[asked]
+
+
+def _alone(form: Compiled, itself: _Remembered, known: Sequence[Mapping[str, Any]]) -> None:
     """A form answers each row alone as the pipeline answers it among others, which is faster."""
     together = {name: [row[name] for row in known] for name in known[0]}
     try:

@@ -30,13 +30,12 @@ from sklearn.semi_supervised import SelfTrainingClassifier
 from liminal_assets.steps.compile import UnsupportedError, compile_pipeline
 from liminal_assets.steps.transformers import signed_expm1, signed_log1p
 from liminal_assets_tests.steps.compile.parity import (
+    FULL,
     NUMBERS,
-    NUMERIC,
     fit,
     inputs,
     named,
     proved,
-    scaled,
     table,
     targets,
 )
@@ -113,25 +112,25 @@ def test_classifiers_of_others(estimator: Any, classes: int) -> None:
     labels = targets(frame, classes, seed)
     if (seed + classes) % 2:
         labels = np.array(["no", "maybe", "yes"], object)[labels]
-    proved(scaled(estimator).fit(inputs(frame, NUMERIC), labels), seed, NUMERIC)
+    proved(estimator.fit(inputs(frame, FULL), labels), seed, FULL)
 
 
 @pytest.mark.parametrize("estimator", REGRESSORS, ids=named)
 def test_regressors_of_others(estimator: Any) -> None:
-    proved(fit(scaled(estimator), 4, 0, signature=NUMERIC), 4, NUMERIC)
+    proved(fit(estimator, 4, 0, signature=FULL), 4, FULL)
 
 
 @pytest.mark.parametrize("transformer", TARGETS, ids=named)
 def test_transformed_targets(transformer: Any) -> None:
     estimator = TransformedTargetRegressor(RIDGE, transformer=transformer)
-    proved(fit(scaled(estimator), 6, 0, signature=NUMERIC), 6, NUMERIC)
+    proved(fit(estimator, 6, 0, signature=FULL), 6, FULL)
 
 
 def test_a_target_on_the_box_cox_scale() -> None:
     frame = table(7)
     estimator = TransformedTargetRegressor(RIDGE, transformer=PowerTransformer("box-cox"))
-    pipeline = scaled(estimator).fit(inputs(frame, NUMERIC), np.exp(targets(frame, 0, 7)))
-    proved(pipeline, 7, NUMERIC)
+    pipeline = estimator.fit(inputs(frame, FULL), np.exp(targets(frame, 0, 7)))
+    proved(pipeline, 7, FULL)
 
 
 def test_members_that_are_pipelines_on_columns_of_their_own() -> None:
@@ -149,6 +148,6 @@ def test_members_that_are_pipelines_on_columns_of_their_own() -> None:
 
 def test_what_an_ensemble_is_made_of_must_be_known() -> None:
     members = [("known", LOGISTIC), ("unknown", svm.SVC(kernel=lambda one, other: one @ other.T))]
-    pipeline = fit(scaled(ensemble.VotingClassifier(members)), 0, signature=NUMERIC)
+    pipeline = fit(ensemble.VotingClassifier(members), 0, signature=FULL)
     with pytest.raises(UnsupportedError, match="a kernel of its own"):
-        compile_pipeline(pipeline, NUMERIC)
+        compile_pipeline(pipeline, FULL)

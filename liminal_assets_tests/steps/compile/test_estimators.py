@@ -22,13 +22,13 @@ from liminal_assets.serving.model import PipelinePredictor
 from liminal_assets.steps.compile import UnsupportedError, compile_pipeline
 from liminal_assets.steps.signature import Field, Signature
 from liminal_assets_tests.steps.compile.parity import (
+    FULL,
     NUMERIC,
     fit,
     form_of,
     inputs,
     named,
     proved,
-    scaled,
     table,
     targets,
 )
@@ -85,13 +85,13 @@ def test_classifiers(estimator: Any, classes: int) -> None:
     labels = targets(frame, classes, seed)
     if (seed + classes) % 2:
         labels = np.array(["no", "maybe", "yes"])[labels]
-    proved(scaled(estimator).fit(inputs(frame, NUMERIC), labels), seed, NUMERIC)
+    proved(estimator.fit(inputs(frame, FULL), labels), seed, FULL)
 
 
 @pytest.mark.parametrize("estimator", REGRESSORS, ids=named)
 def test_regressors(estimator: Any) -> None:
     seed = REGRESSORS.index(estimator)
-    proved(fit(scaled(estimator), seed, 0, signature=NUMERIC), seed, NUMERIC)
+    proved(fit(estimator, seed, 0, signature=FULL), seed, FULL)
 
 
 LOGARITHMS = [
@@ -108,7 +108,7 @@ LOGARITHMS = [
 def test_regressions_of_logarithms(estimator: Any) -> None:
     frame = table(3)
     values = np.exp(targets(frame, 0, 3))
-    proved(scaled(estimator).fit(inputs(frame, NUMERIC), values), 3, NUMERIC)
+    proved(estimator.fit(inputs(frame, FULL), values), 3, FULL)
 
 
 @pytest.mark.parametrize("estimator", [naive_bayes.ComplementNB(), naive_bayes.MultinomialNB()])
@@ -152,6 +152,6 @@ UNKNOWN = {
 
 @pytest.mark.parametrize("reason", UNKNOWN)
 def test_what_is_not_known_is_not_compiled(reason: str) -> None:
-    pipeline = fit(scaled(UNKNOWN[reason]), 0, 3, signature=NUMERIC)
+    pipeline = fit(UNKNOWN[reason], 0, 3, signature=FULL)
     with pytest.raises(UnsupportedError, match=reason):
-        compile_pipeline(pipeline, NUMERIC)
+        compile_pipeline(pipeline, FULL)
