@@ -97,7 +97,7 @@ class Backtest:
     @property
     def best(self) -> Replay:
         """The policy with the largest gain per row trained on, among those that reach half of the
-        largest gain."""
+        largest gain; of those alike the one with the fewest alerts."""
         return best_of(self.policies, self.never)
 
     def yaml(self, replay: Replay | None = None) -> str:

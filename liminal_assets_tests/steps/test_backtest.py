@@ -14,7 +14,8 @@ import yaml
 import liminal_assets as la
 from liminal_assets.language.loading import Project
 from liminal_assets.steps.backtest import Backtest, GridError, NothingToReplayError
-from liminal_assets.steps.observation import Window
+from liminal_assets.steps.judgement import Judgement
+from liminal_assets.steps.observation import Cause, Window
 from liminal_assets.steps.replay.candidates import Candidates, Learned
 from liminal_assets.steps.replay.grid import best_of, default_grid, variants
 from liminal_assets.steps.replay.looks import Looks
@@ -200,15 +201,19 @@ def test_the_best_gains_most_per_row_of_those_that_gain_half_as_much() -> None:
     assert best_of([never, much, cheap, little], never) is cheap
     assert best_of([never, much, weighed(0.59, 10)], never) is much
     assert best_of([never, weighed(0.4, 100)], never) is never
+    noisy, quiet = weighed(0.65, 97, alert=True), weighed(0.65, 100)
+    assert best_of([never, noisy, quiet], never) is quiet
+    assert best_of([never, noisy, weighed(0.65, 110)], never) is noisy
 
 
-def weighed(score: float, rows: int) -> Replay:
+def weighed(score: float, rows: int, *, alert: bool = False) -> Replay:
     """A replay of one window."""
+    cause = Cause("drift", "price", 0.9, "at most 0.2")
     actions = (Action("promoted", 2, rows=rows),) if rows else ()
     window = Window("w")
-    step = ReplayStep(
-        window, 1, datetime(2024, 1, 1, tzinfo=timezone.utc), 10, score, trainings=actions
-    )
+    judgement = Judgement("watch", window, "1", 10, True, (cause,) if alert else ())
+    end = datetime(2024, 1, 1, tzinfo=timezone.utc)
+    step = ReplayStep(window, 1, end, 10, score, judgement, trainings=actions)
     return Replay(f"{score} {rows}", "grid", (step,), 1)
 
 

@@ -31,6 +31,8 @@ _PARAMETERS = (*_OF_POLICY, "threshold", "performance")
 _DRIFT = ("drift", "prediction_drift")
 _WORTH = 0.5
 """The share of the largest gain that a policy must reach to be the best."""
+_ALIKE = 0.95
+"""The share of the largest gain per row from which on people's time decides."""
 
 
 class GridError(StepError):
@@ -199,7 +201,8 @@ def _words(trigger: Trigger) -> str:
 
 def best_of(replays: Sequence[Replay], never: Replay) -> Replay:
     """The policy with the largest gain per row trained on among those that reach half of the
-    largest gain; never training again where no policy gains anything."""
+    largest gain, and among those that come within a twentieth of it the one with the fewest
+    alerts; never training again where no policy gains anything."""
     able = [
         replay
         for replay in replays
@@ -209,4 +212,6 @@ def best_of(replays: Sequence[Replay], never: Replay) -> Replay:
         return never
     most = max(replay.gain(never) for replay in able)
     worthy = [replay for replay in able if replay.gain(never) >= _WORTH * most]
-    return max(worthy, key=lambda replay: (replay.gain(never) / replay.rows, -replay.seconds))
+    per_row = {replay: replay.gain(never) / replay.rows for replay in worthy}
+    alike = [one for one in worthy if per_row[one] >= _ALIKE * max(per_row.values())]
+    return max(alike, key=lambda one: (-one.alerts, per_row[one]))
