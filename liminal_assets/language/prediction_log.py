@@ -25,7 +25,8 @@ class LogTarget(Spec):
     connection: Name | None = None
     """Default: the only one."""
     table: Annotated[str, Field(min_length=1)]
-    """The table, or ``schema.table``; labels go to ``<table>__feedback``."""
+    """The table, or ``schema.table``; labels go to ``<table>__feedback``, what versions say in the
+    background to ``<table>__shadow``."""
 
 
 def _known(value: Any) -> Any:

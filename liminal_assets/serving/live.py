@@ -85,7 +85,9 @@ class WorkerState(msgspec.Struct, frozen=True):
         stable: the release that answers there.
         candidate: the release that is tried there.
         problem: what it couldn't load, and why.
-        since: when it had loaded the release that answers, in seconds since 1970.
+        version: the version that answers there; another than that of ``stable`` while that can't
+            be loaded.
+        since: when it had loaded that, in seconds since 1970.
     """
 
     pid: int
@@ -93,6 +95,7 @@ class WorkerState(msgspec.Struct, frozen=True):
     stable: str | None = None
     candidate: str | None = None
     problem: str | None = None
+    version: str | None = None
     since: float | None = None
 
 
@@ -218,14 +221,15 @@ class Follower(LiveModel):
         return None
 
     def _say(self, plan: Plan, models: dict[str, ServedModel]) -> None:
-        stable = models.get(plan.stable or "")
+        answers = self.state.model
         said = WorkerState(
             os.getpid(),
             plan.generation,
-            plan.stable if stable else None,
+            plan.stable if plan.stable in models else None,
             plan.candidate if plan.candidate in models else None,
-            self._problem(self.state.model),
-            stable.loaded_at.timestamp() if stable else None,
+            self._problem(answers),
+            answers.version if answers else None,
+            answers.loaded_at.timestamp() if answers else None,
         )
         try:
             write_atomically(self._note, msgspec.json.encode(said))

@@ -40,8 +40,9 @@ class Books:
         Raises:
             StepError: the journal or the registry can't be written now.
         """
-        if self._journal is not None:
-            self._write_down(self._journal, outcome)
+        if self._journal is None:
+            return
+        self._write_down(self._journal, outcome)
         if outcome.action != "rollback" or outcome.champion is None:
             return
         reason = f"{self._name}: {outcome.reason}"

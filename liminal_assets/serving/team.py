@@ -110,8 +110,8 @@ def _health(folders: ServingFolders, place: Place) -> WorkerHealth:
     there = "silent" if _silent(folders, place) else "ready"
     return msgspec.structs.replace(
         gone,
-        state=there if said.stable else "loading",
-        version=version_of(said.stable),
+        state=there if said.version else "loading",
+        version=said.version,
         candidate=version_of(said.candidate),
         since=said.since,
         problem=said.problem,

@@ -212,7 +212,7 @@ def canary_under_way(shop: Path) -> ServingFolders:
     places = (Place(11, now - 90), Place(None, now - 90, 4, "by signal 9"))
     write_team(folders, Team(1, now - 90, places))
     folders.workers.mkdir(parents=True)
-    said = WorkerState(11, 9, "1-abc", "2-def", None, now - 90)
+    said = WorkerState(11, 9, "1-abc", "2-def", None, "1", now - 90)
     (folders.workers / "11.json").write_bytes(msgspec.json.encode(said))
     (folders.workers / "11.beat").touch()
     slices = {"x=1": Measured(20, 0.8, 0.75, 0.05, 0.02)}

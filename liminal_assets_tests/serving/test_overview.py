@@ -88,6 +88,7 @@ def test_each_worker_is_told_with_its_versions_and_what_became_of_those_before(
         shelf,
         11,
         stable="3-abc",
+        version="3",
         candidate="4-def",
         since=17.0,
         problem="version 5 can't be loaded",

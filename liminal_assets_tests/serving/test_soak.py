@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import threading
-import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -27,9 +25,14 @@ CANARY = {
 
 
 class Load:
-    """Clients that ask without pause and check every answer."""
+    """Clients that ask without pause and check every answer.
 
-    def __init__(self, server: Serving, clients: int = 3) -> None:
+    Args:
+        lossy: whether a connection may end without one, as those of what is killed do.
+    """
+
+    def __init__(self, server: Serving, clients: int = 3, *, lossy: bool = False) -> None:
+        self._lossy = lossy
         self.asked = 0
         self.answers: Counter[str] = Counter()
         self.wrong: list[str] = []
@@ -60,7 +63,8 @@ class Load:
                 try:
                     response = client.post("/predict", json=rows, headers={"x-caller": caller})
                 except httpx.TransportError as error:
-                    self.wrong.append(repr(error))
+                    if not self._lossy:
+                        self.wrong.append(repr(error))
                     continue
                 said = response.json()
                 version = said.get("model_version")
@@ -78,16 +82,16 @@ def test_promotions_under_load_lose_and_mix_no_answer(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     shelf.promote("1")
     with serving(tmp_path, workers=2) as server, Load(server) as load:
-        for version in ("2", "3", "1", "4", "5", "2"):
+        for version in ("2", "3", "1"):
             shelf.promote(version)
             before = load.answers[version]
             until(lambda v=version, n=before: load.answers[v] > n + 5)  # type: ignore[misc]
         until(lambda: read_plan(shelf.folders.plan).decided is None)
     assert load.wrong == []
     assert sum(load.answers.values()) == load.asked
-    assert set(load.answers) == {"1", "2", "3", "4", "5"}
+    assert set(load.answers) == {"1", "2", "3"}
     champions = [one.champion for one in journal_of(tmp_path).decisions()]
-    assert champions == [1, 2, 3, 1, 4, 5, 2]
+    assert champions == [1, 2, 3, 1]
 
 
 @pytest.mark.slow
@@ -118,29 +122,35 @@ def test_a_canary_takes_over_under_load_and_one_that_fails_goes_back(tmp_path: P
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_old_or_new_answers_and_the_journal_agrees(tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", ["server", "worker"])
+def test_killed_in_the_middle_of_a_swap_old_or_new_answers_and_the_journal_agrees(
+    tmp_path: Path, killed: str
+) -> None:
+    """Every single write is in ``test_whole_moves``; this is the whole server under load."""
     shelf = Shelf(tmp_path)
     shelf.promote("1")
-    chance = random.Random(7)
-    wanted = 1
-    for attempt in range(2):
-        with serving(tmp_path, workers=2) as server:
-            worker = min(server.workers())
-            wanted += 1
-            shelf.promote(str(wanted))
-            time.sleep(chance.uniform(0, 0.4))
-            with suppress(ProcessLookupError):
-                os.kill(worker if attempt == 1 else server.pid, signal.SIGKILL)
-            if attempt == 1:
-                until(lambda newest=str(wanted): _version(server) == newest)  # type: ignore[misc]
-        plan = read_plan(shelf.folders.plan)
-        assert version_of(plan.stable) in (str(wanted - 1), str(wanted))
-    with serving(tmp_path, workers=1) as server:
-        until(lambda: _version(server) == str(wanted))
-        until(lambda: read_plan(shelf.folders.plan).decided is None)
-    champions = [one.champion for one in journal_of(tmp_path).decisions()]
-    assert champions == sorted(set(champions), key=lambda c: c or 0)
-    assert champions[-1] == wanted
+    with serving(tmp_path, workers=2) as server, Load(server, lossy=True) as load:
+        worker = min(server.workers())
+        shelf.promote("2")
+        # the plan names the new version, as one that is tried or already as the one that answers
+        until(lambda: _planned(shelf, "2"))
+        os.kill(worker if killed == "worker" else server.pid, signal.SIGKILL)
+        if killed == "worker":
+            until(lambda: load.answers["2"] > 5)
+            until(lambda: read_plan(shelf.folders.plan).decided is None)
+    assert load.wrong == []
+    assert set(load.answers) <= {"1", "2"}
+    assert version_of(read_plan(shelf.folders.plan).stable) in ("1", "2")
+    if killed == "server":
+        with serving(tmp_path, workers=1) as server:
+            until(lambda: _version(server) == "2")
+            until(lambda: read_plan(shelf.folders.plan).decided is None)
+    assert [one.champion for one in journal_of(tmp_path).decisions()] == [1, 2]
+
+
+def _planned(shelf: Shelf, version: str) -> bool:
+    plan = read_plan(shelf.folders.plan)
+    return version in (version_of(plan.candidate), version_of(plan.stable))
 
 
 def _version(server: Serving) -> str | None:
