@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,7 +174,7 @@ def _print(found: Backtest, *, compared: bool) -> None:
     say()
     headings = ["policy", "windows", "alerts", "trained", "promoted", "rows", "time"]
     print_table([*headings, found.metric, "gain"], [_row(found, one) for one in _shown(found)])
-    hidden = len(found.replays) - len(_shown(found))
+    hidden = len(found.ranked) - len(_shown(found))
     more = f"; {hidden} more policies with --json or --output" if hidden else ""
     say(f"windows: {_LEGEND}{more}")
     if found.known_at_once:
@@ -197,21 +197,18 @@ def _windows(found: Backtest) -> Iterator[list[str]]:
         yield [own.window.key, *scores, shown]
 
 
-def _shown(found: Backtest) -> Sequence[Replay]:
-    """Baselines first, then the grid, the largest gains first."""
-    fixed = [replay for replay in found.replays if replay.kind != "grid"]
-    grid = [replay for replay in found.replays if replay.kind == "grid"]
-    grid.sort(key=lambda replay: -replay.gain(found.never))
-    shown = grid[:_SHOWN]
-    if found.best in grid[_SHOWN:]:
-        shown.append(found.best)
-    return [*fixed, *shown]
+def _shown(found: Backtest) -> list[Replay]:
+    """The oracle and the baselines, and the policies of the grid that gain most."""
+    grid = [replay for replay in found.ranked if replay.kind == "grid"]
+    hidden = {replay for replay in grid[_SHOWN:] if replay is not found.best}
+    return [replay for replay in found.ranked if replay not in hidden]
 
 
 def _row(found: Backtest, replay: Replay) -> list[str]:
-    best = " *" if replay is found.best else ""
+    alike = found.ranked[replay]
+    name = replay.name + (f" (and {alike} alike)" if alike else "")
     return [
-        replay.name + best,
+        name + (" *" if replay is found.best else ""),
         replay.timeline,
         str(replay.alerts) if replay.kind != "oracle" else "",
         str(replay.retrainings),

@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -39,7 +40,7 @@ from liminal_assets.steps.replay.grid import (
 from liminal_assets.steps.replay.looks import Looks
 from liminal_assets.steps.replay.past import Past
 from liminal_assets.steps.replay.policies import replay_policy
-from liminal_assets.steps.replay.results import Replay
+from liminal_assets.steps.replay.results import Replay, without_alike
 from liminal_assets.steps.replay.truth import NothingToReplayError
 
 __all__ = ["Backtest", "Grid", "GridError", "NothingToReplayError", "Progress", "backtest"]
@@ -89,12 +90,20 @@ class Backtest:
         """Those that a monitor could have."""
         return (self.project, self.never, *self.others)
 
+    @cached_property
+    def ranked(self) -> Mapping[Replay, int]:
+        """Those that differ, the largest gains first, and how many alike each stands for. The best
+        stands for its like."""
+        order = sorted(self.replays, key=lambda one: (one is not self.best, -one.gain(self.never)))
+        counts = without_alike(order)
+        return dict(sorted(counts.items(), key=lambda item: -item[0].gain(self.never)))
+
     @property
     def windows(self) -> tuple[str, ...]:
         """The windows replayed."""
         return tuple(step.window.key for step in self.never.steps)
 
-    @property
+    @cached_property
     def best(self) -> Replay:
         """The policy with the largest gain per row trained on, among those that reach half of the
         largest gain; of those alike the one with the fewest alerts."""

@@ -105,7 +105,7 @@ def _promotions(replay: Replay) -> list[int]:
 def _policies(found: Backtest) -> str:
     rows: list[dict[str, Any]] = [
         {
-            "policy": one.name,
+            "policy": one.name + (f" (and {alike} alike)" if alike else ""),
             "": "best" if one is found.best else "",
             "windows": one.timeline,
             "alerts": None if one.kind == "oracle" else one.alerts,
@@ -117,7 +117,7 @@ def _policies(found: Backtest) -> str:
             found.metric: f"{one.score:.4f}" if one.score is not None else None,
             "gain": f"{one.gain(found.never):+.4f}",
         }
-        for one in sorted(found.replays, key=lambda one: -one.gain(found.never))
+        for one, alike in found.ranked.items()
     ]
     legend = (
         "<p>Windows: <b>R</b> a new version, <b>x</b> one rejected or failed, <b>&lt;</b> one "

@@ -35,8 +35,10 @@ def test_it_prints_the_windows_the_policies_and_the_best(done: Done) -> None:
     assert done.code == 0, done.err
     for key in MONTHS[2:5]:
         assert re.search(rf"^{key} .*0\.\d{{4}}", done.out, re.MULTILINE)
-    for policy in ("as the project has it", "never", "every window", "oracle", "2 new partitions"):
+    for policy in ("as the project has it", "never", "every window", "oracle", "any breach"):
         assert re.search(rf"^{policy}", done.out, re.MULTILINE), policy
+    assert "2 new partitions" not in done.out.partition("policy ")[2], "it led to the same"
+    assert "(and 1 alike)" in done.out
     assert "of the policies with at least half of the largest gain" in done.out.lower()
 
 

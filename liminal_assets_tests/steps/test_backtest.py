@@ -20,7 +20,7 @@ from liminal_assets.steps.replay.candidates import Candidates, Learned
 from liminal_assets.steps.replay.grid import best_of, default_grid, variants
 from liminal_assets.steps.replay.looks import Looks
 from liminal_assets.steps.replay.past import Past
-from liminal_assets.steps.replay.results import Action, Replay, ReplayStep
+from liminal_assets.steps.replay.results import Action, Replay, ReplayStep, without_alike
 from liminal_assets.storage.tables import TableStore
 from liminal_assets_tests.replaying import (
     MONTHS,
@@ -215,6 +215,11 @@ def weighed(score: float, rows: int, *, alert: bool = False) -> Replay:
     end = datetime(2024, 1, 1, tzinfo=timezone.utc)
     step = ReplayStep(window, 1, end, 10, score, judgement, trainings=actions)
     return Replay(f"{score} {rows}", "grid", (step,), 1)
+
+
+def test_policies_that_led_to_the_same_are_one_line() -> None:
+    one, same, other = weighed(0.6, 10), weighed(0.6, 10), weighed(0.6, 11)
+    assert without_alike([one, other, same]) == {one: 1, other: 0}
 
 
 def test_the_yaml_of_a_policy_makes_it_again(shop: Project) -> None:

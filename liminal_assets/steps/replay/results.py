@@ -11,7 +11,7 @@ from liminal_assets.steps.decision import Decision
 from liminal_assets.steps.judgement import Judgement
 from liminal_assets.steps.observation import Window
 
-__all__ = ["Action", "Replay", "ReplayStep", "Tick", "mean_score"]
+__all__ = ["Action", "Replay", "ReplayStep", "Tick", "mean_score", "without_alike"]
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,20 @@ class Replay:
             "timeline": self.timeline,
             "windows": [_step(step) for step in self.steps],
         }
+
+
+def without_alike(replays: Sequence[Replay]) -> dict[Replay, int]:
+    """The first of those policies of a grid that led to the same in every window, and how many
+    others each stands for; all others."""
+    first: dict[tuple[Any, ...], Replay] = {}
+    counts: dict[Replay, int] = {}
+    for replay in replays:
+        key: tuple[Any, ...] = (replay.name,)
+        if replay.kind == "grid":
+            key = (replay.timeline, replay.alerts, replay.rows, replay.score)
+        kept = first.setdefault(key, replay)
+        counts[kept] = counts.get(kept, -1) + 1
+    return counts
 
 
 def mean_score(steps: Sequence[ReplayStep]) -> float | None:
