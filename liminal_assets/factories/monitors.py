@@ -323,7 +323,7 @@ def _plots(block: Monitor, seen: Observation, past: Sequence[Mapping[str, Any]])
             title = f"{column.column}: {column.distance:.3g} ({column.method})"
             plots[f"farthest_column_{place}"] = Svg(bars(column.histograms, title=title), title)
     for line in trends(block, seen, past):
-        drawn = lines(line.series, line.windows, title=line.title, threshold=line.threshold)
+        drawn = lines(line.series, line.windows, title=line.title, bounds=line.bounds)
         if drawn:
             plots[line.name] = Svg(drawn, line.title)
     return plots

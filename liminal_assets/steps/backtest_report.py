@@ -82,15 +82,12 @@ def _scores(found: Backtest) -> str:
     shown = list(dict.fromkeys((found.never, found.project, found.best, *found.others[:2])))
     shown = [*shown[: _LINES - 1], found.oracle]
     performance = found.monitor.performance
-    bound = None
-    if performance:
-        bound = performance.at_least if performance.at_least is not None else performance.at_most
+    given = (performance.at_least, performance.at_most) if performance else ()
     drawn = lines(
         {one.name: [step.score for step in one.steps] for one in shown},
         found.windows,
-        threshold=bound,
+        bounds=tuple(bound for bound in given if bound is not None),
         marks={one.name: _promotions(one) for one in shown},
-        from_zero=False,
         height=300,
     )
     return f"{drawn}<p>A ring: a new version was promoted at the end of this window.</p>"

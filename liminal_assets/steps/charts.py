@@ -55,26 +55,23 @@ def lines(
     windows: Sequence[str],
     *,
     title: str = "",
-    threshold: float | None = None,
+    bounds: Sequence[float] = (),
     marks: Mapping[str, Collection[int]] | None = None,
-    from_zero: bool = True,
     width: int = 860,
     height: int = 220,
 ) -> str:
-    """One line per series over the windows, and the threshold; nothing for a single window.
+    """One line per series over the windows, and the bounds; nothing for a single window.
+
+    The axis begins at zero, unless that would leave more than half of it empty.
 
     Args:
         marks: places of a series to put a ring around.
-        from_zero: whether the axis begins at zero, or near the smallest value.
     """
     known = [value for values in series.values() for value in values if value is not None]
     if not known or len(windows) < 2:
         return ""
-    low, top = min(0.0, *known), max([*known, threshold or 0.0, 1e-9])
-    if not from_zero:
-        low = min([*known, threshold if threshold is not None else top])
-        low -= 0.1 * (top - low)
-    span = (top - low) or 1.0
+    low, top = _extent([*known, *bounds])
+    span = top - low
     left, right, floor = 45, width - 150, height - 30
 
     def at(index: int, value: float) -> tuple[float, float]:
@@ -82,12 +79,15 @@ def lines(
         return across, floor - (value - low) / span * (floor - 15)
 
     shapes = [f'<line x1="{left}" x2="{right}" y1="{floor}" y2="{floor}" stroke="#cbd5e1"/>']
-    if threshold is not None:
-        y = at(0, threshold)[1]
-        shapes.append(
-            f'<line x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dc2626" '
-            f'stroke-dasharray="4 3"/><text x="4" y="{y + 3:.1f}">{threshold:g}</text>'
-        )
+    ends = [end for end in (low, top) if all(abs(end - b) > span / 12 for b in bounds)]
+    for value in (*bounds, *ends):
+        y = at(0, value)[1]
+        shapes.append(f'<text x="4" y="{y + 3:.1f}">{value:.3g}</text>')
+        if value in bounds:
+            shapes.append(
+                f'<line x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dc2626" '
+                f'stroke-dasharray="4 3"/>'
+            )
     for number, (name, values) in enumerate(series.items()):
         colour = _COLOURS[number % len(_COLOURS)]
         points = [at(i, value) for i, value in enumerate(values) if value is not None]
@@ -97,8 +97,8 @@ def lines(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{colour}"/>' for x, y in points
         )
         for index in (marks or {}).get(name, ()):
-            if (value := values[index]) is not None:
-                x, y = at(index, value)
+            if (marked_value := values[index]) is not None:
+                x, y = at(index, marked_value)
                 shapes.append(
                     f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="none" stroke="{colour}"/>'
                 )
@@ -157,6 +157,15 @@ def scatter(
             f'fill="{colour}" fill-opacity=".7"><title>{escape(name)}</title></circle>'
         )
     return _svg(width, height, "".join(shapes))
+
+
+def _extent(values: Sequence[float]) -> tuple[float, float]:
+    """The ends of an axis that shows these values."""
+    low, top = min(values), max(values)
+    margin = (top - low) * 0.1 or abs(top) * 0.1 or 1.0
+    if low >= 0:
+        return (low - margin if low > top / 2 else 0.0), top + margin
+    return low - margin, max(top + margin, 0.0)
 
 
 def _svg(width: int, height: int, inside: str) -> str:

@@ -183,7 +183,7 @@ def _history(
     monitor: Monitor, seen: Observation, past: Sequence[Mapping[str, Any]]
 ) -> Iterator[str]:
     for line in trends(monitor, seen, past):
-        drawn = lines(line.series, line.windows, threshold=line.threshold)
+        drawn = lines(line.series, line.windows, bounds=line.bounds)
         if drawn:
             yield section(f"{line.title} over the windows", drawn)
 

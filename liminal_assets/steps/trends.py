@@ -28,7 +28,7 @@ class Trend:
     title: str
     windows: Sequence[str]
     series: Mapping[str, Sequence[float | None]]
-    threshold: float | None = None
+    bounds: Sequence[float] = ()
 
 
 def trends(
@@ -39,13 +39,14 @@ def trends(
     if monitor.drift and worst:
         # columns may have thresholds and methods of their own
         found = _series(past, worst, ("drift", "prediction_drift"), in_thresholds=True)
-        yield Trend("distances", "Distance from the reference, in thresholds", *found, 1.0)
+        yield Trend("distances", "Distance from the reference, in thresholds", *found, (1.0,))
     if performance := monitor.performance:
-        bound = performance.at_least if performance.at_least is not None else performance.at_most
-        yield Trend("performance", performance.metric, *_performance(past, performance), bound)
+        given = (performance.at_least, performance.at_most)
+        bounds = tuple(bound for bound in given if bound is not None)
+        yield Trend("performance", performance.metric, *_performance(past, performance), bounds)
     for kpi in monitor.kpis:
         name = f"kpi_{kpi.kpi}"
-        yield Trend(f"{name}_history", kpi.kpi, *_series(past, [kpi.kpi], (name,)))
+        yield Trend(f"{name}_history", kpi.kpi, *_series(past, [kpi.kpi], (name,)), kpi.between)
 
 
 def _performance(
