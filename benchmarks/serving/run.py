@@ -205,6 +205,7 @@ def _main() -> None:
         "booster / mlflow models serve": _ratio(answers, "booster", "mlflow"),
         "booster / fastapi": _ratio(answers, "booster", "fastapi"),
         "booster / bentoml": _ratio(answers, "booster", "bentoml"),
+        "batched pipeline / pipeline": _ratio(answers, "batched", "pipeline"),
         "booster / bare": _ratio(answers, "booster", "bare"),
         "linear / bare": _ratio(answers, "linear", "bare"),
         "booster p99 / p50": round(middle["booster"]["p99_ms"] / middle["booster"]["p50_ms"], 2),

@@ -32,6 +32,24 @@ def _liminal(folder: Path, model: str) -> Any:
     return app
 
 
+def _pipeline(folder: Path, batch_rows: int) -> Any:
+    """Our server where nothing could be compiled: scikit-learn answers the booster."""
+    import joblib
+
+    from liminal_assets.serving.app import ServingApp
+    from liminal_assets.serving.config import Limits
+    from liminal_assets.serving.guard import Guard
+    from liminal_assets.serving.live import LiveModel
+    from liminal_assets.serving.model import ServedModel
+    from liminal_assets.serving.release import read_release
+
+    signature = read_release((folder / "booster-release").resolve()).signature
+    pipeline = joblib.load(folder / "booster.joblib")
+    model = ServedModel.of(pipeline, signature, name="booster", version="1", form="pipeline")
+    guard = Guard(Limits(batch_rows=batch_rows))
+    return ServingApp(LiveModel.fixed(model), guard=guard)
+
+
 def fastapi(folder: Path) -> Any:
     """What one would write by hand: FastAPI, pydantic, and the booster on a DataFrame."""
     import joblib
@@ -71,9 +89,22 @@ def bare(folder: Path) -> Any:
 SIDES: dict[str, Callable[[Path], Any]] = {
     "booster": partial(_liminal, model="booster"),
     "linear": partial(_liminal, model="linear"),
+    "pipeline": partial(_pipeline, batch_rows=0),
+    "batched": partial(_pipeline, batch_rows=64),
     "fastapi": fastapi,
     "bare": bare,
 }
+
+
+def _options(side: str) -> dict[str, Any]:
+    """What uvicorn is told besides: ours what a worker tells it."""
+    if side in ("bare", "fastapi"):
+        return {"lifespan": "off" if side == "bare" else "auto"}
+    from liminal_assets.serving.config import WorkerConfig
+    from liminal_assets.serving.connections import server_options
+
+    return {"lifespan": "on", "loop": "uvloop", **server_options(WorkerConfig(side, ""))}
+
 
 if __name__ == "__main__":
     uvicorn.run(
@@ -81,5 +112,5 @@ if __name__ == "__main__":
         port=int(sys.argv[2]),
         log_level="error",
         access_log=False,
-        lifespan="off" if sys.argv[1] == "bare" else "auto",
+        **_options(sys.argv[1]),
     )

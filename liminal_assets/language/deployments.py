@@ -91,6 +91,13 @@ class Endpoint(Spec):
         return self
 
 
+class Batching(Spec):
+    """One-row requests that one call of the model answers."""
+
+    max_rows: Annotated[int, Field(ge=2, le=10_000)] = 64
+    """The most rows of a call."""
+
+
 class Serve(Spec):
     """A model server."""
 
@@ -121,6 +128,11 @@ class Serve(Spec):
     form: Literal["auto", "pipeline"] = "auto"
     """``auto``: the fastest form of the model that was proved to answer as the trained pipeline;
     ``pipeline``: always that itself."""
+    batching: Annotated[
+        Batching | None, BeforeValidator(_switched, json_schema_input_type=bool | Batching)
+    ] = None
+    """Let one call of a slow model answer the one-row requests that came during the call before:
+    ``true``, or how. One that finds the model free waits for nobody. Default: a call each."""
     log_predictions: Annotated[
         PredictionLogging | None,
         BeforeValidator(_switched, json_schema_input_type=bool | PredictionLogging),

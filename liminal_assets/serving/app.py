@@ -9,11 +9,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from liminal_assets.serving.batches import Batches
 from liminal_assets.serving.config import Grpc, Limits
 from liminal_assets.serving.engine import Engine, OtherVersion, Sticky
 from liminal_assets.serving.errors import RequestError
@@ -46,6 +45,7 @@ from liminal_assets.serving.protocols.routes import (
 )
 from liminal_assets.serving.shadow import Comparer
 from liminal_assets.serving.spool import Spool
+from liminal_assets.serving.threads import Threads
 from liminal_assets.serving.watch import Watch
 from liminal_assets.steps.signature import Signature
 from liminal_assets.storage.ids import new_id
@@ -58,9 +58,6 @@ __all__ = ["ServingApp", "create_app"]
 
 _INLINE_BYTES = 16_384
 """Larger bodies are answered in a thread, so that health checks don't wait for them."""
-
-_MOST_THREADS = 8
-"""One answers; the others are for models that hang."""
 
 _log = logging.getLogger("liminal_assets.serving")
 
@@ -78,8 +75,9 @@ def create_app(
     log: Spool | None = None,
     grpc: Grpc | None = None,
     endpoints: Mapping[str, Callable[..., Any]] | None = None,
+    form: Literal["auto", "pipeline"] = "auto",
 ) -> ServingApp:
-    """An ASGI application around a team's own fitted pipeline.
+    """An ASGI application around a team's own fitted pipeline, compiled where that is proved.
 
     Args:
         pipeline: a fitted scikit-learn pipeline or estimator.
@@ -93,6 +91,7 @@ def create_app(
         log: where answered rows go.
         grpc: where gRPC is answered besides.
         endpoints: functions by the path at which they answer beside the model.
+        form: ``pipeline`` where nothing is to be compiled.
 
     Raises:
         StepError: the signature names no columns, the pipeline can't answer the example, or the
@@ -105,6 +104,8 @@ def create_app(
         version=version,
         run_id=run_id,
         example=example,
+        known=signature if hasattr(signature, "head") else None,
+        form=form,
     )
     guard, watch = Guard(Limits(max_rows=max_rows, max_body_mb=max_body_mb)), Watch()
     live, functions = LiveModel.fixed(model), None
@@ -167,9 +168,8 @@ class ServingApp:
         self._max_bytes = int(limits.max_body_mb * 1024 * 1024)
         self.folders = folders
         self._stopping = False
-        self._pool: ThreadPoolExecutor | None = None
-        # two that wait for one another's cores and for Python's lock are slower
-        self._one_at_a_time = asyncio.Semaphore(1)
+        self._threads = Threads()
+        self._batches = Batches.of(limits, self._threads)
         self._served = Served(self.engine, self.unready, title)
         self.grpc = self._grpc_server(grpc) if grpc else None
         self._functions = functions
@@ -303,31 +303,22 @@ class ServingApp:
         """The answer of one version, from this thread if it is quick."""
         if route.counted:
             flight.version = model.version
-        inline = len(request.body) <= _INLINE_BYTES and not model.slow and not request.bulk
+        small = len(request.body) <= _INLINE_BYTES and not request.bulk
+        inline = small and not model.slow
+        if self._batches and small and model.slow and route.single:
+            response = await self._batches.answer(route.single, model, request)
+            if response is not None:
+                return response
         try:
             if inline:
                 return route.answer(model, request)
-            return await self._in_thread(route.answer, model, request)
+            return await self._threads(route.answer, model, request)
         except NeededError as needed:
             # the rows are read again then, for nobody else waits for the store meanwhile
             flight.found[needed.source] = await needed.lookups.fetch(needed)
         if inline:
             return route.answer(model, request)
-        return await self._in_thread(route.answer, model, request)
-
-    async def _in_thread(
-        self,
-        answer: Callable[[ServedModel, Request], Response],
-        model: ServedModel,
-        request: Request,
-    ) -> Response:
-        """One at a time; one that is given up goes on in its thread, and the next gets another."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="predict")
-        async with self._one_at_a_time:
-            run = copy_context().run
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, run, answer, model, request)
+        return await self._threads(route.answer, model, request)
 
     @property
     def version_now(self) -> str | None:
@@ -388,9 +379,7 @@ class ServingApp:
         self.guard.stop()
         self.engine.comparer.close()
         loop = asyncio.get_running_loop()
-        if self._pool is not None:
-            # what was given up isn't waited for
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
         if self._functions is not None:
             self._functions.close()
         await loop.run_in_executor(None, self.watch.close)

@@ -31,6 +31,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         under_way: requests that a worker answers at once.
         bodies_mb: what the larger bodies of all of them may take, in MiB.
         timeout_seconds: the longest that a request's body may take to come, and then its answer.
+        batch_rows: one-row requests that one call of a slow model answers; 0: each has its own.
         rate: requests a second of one caller to one worker; 0: as many as it likes.
         burst: requests of one caller at once after a pause.
     """
@@ -40,6 +41,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     under_way: int = 256
     bodies_mb: float = 256.0
     timeout_seconds: float = 30.0
+    batch_rows: int = 0
     rate: float = 0.0
     burst: int = 10
 

@@ -206,20 +206,64 @@ class Engine:
             self._check_entity(model, columns)
         asked = time.time()
         scores = model.predict(columns, rows)
+        answered = self._counted(model, rows, requested_at)
+        ids = row_ids(request := new_id(), rows)
+        names = sent.names if sent is not None else None
+        self._keep(Answered(model, columns, scores, ids, requested_at, answered, names), sent)
+        _tell(rows, request, asked, answered)
+        return Answer(model, scores, request, ids)
+
+    def check_one(self, model: ServedModel, values: Sequence[Any]) -> None:
+        """Looks whether a version is the one to ask about a row.
+
+        Raises:
+            OtherVersion: the entity of the row belongs to the candidate.
+        """
+        if self._sticky.entity:
+            self._check_entity(model, _columns(model, values))
+
+    def answered_one(
+        self,
+        model: ServedModel,
+        values: Sequence[Any],
+        said: Mapping[str, Any],
+        requested_at: float,
+        asked: float,
+    ) -> str:
+        """The id of the answer to one row, which is counted, compared and logged.
+
+        Args:
+            values: what the signature allows, in its order.
+            said: the answer by column.
+            requested_at: seconds since 1970.
+            asked: when the model was asked.
+        """
+        answered = self._counted(model, 1, requested_at)
+        request = new_id()
+        if self.log is not None or self.live.state.shadow:
+            columns, scores = _columns(model, values), Scores.of_row(said)
+            self._keep(Answered(model, columns, scores, [request], requested_at, answered))
+        _tell(1, request, asked, answered)
+        return request
+
+    def _counted(self, model: ServedModel, rows: int, requested_at: float) -> float:
+        """When the model had answered; it is counted.
+
+        Raises:
+            RequestError: 504, nobody waits for the answer any more.
+        """
         answered = time.time()
         if answered - requested_at > self.timeout:
             raise RequestError(504, "timeout", f"the model had no answer after {self.timeout:g} s")
-        request = new_id()
-        ids = row_ids(request, rows)
         self.metrics.version(model.version).answered(rows, answered - requested_at)
-        self._compare(model, columns, rows, scores, ids, requested_at, sent)
+        return answered
+
+    def _keep(self, answered: Answered, sent: Sent | None = None) -> None:
+        """Has the answer compared and logged, where that is wanted."""
+        if self.live.state.shadow:
+            self._compare(answered, sent)
         if self.log is not None:
-            names = sent.names if sent is not None else None
-            self.log.add(Answered(model, columns, scores, ids, requested_at, answered, names))
-        if flight := FLIGHT.get():
-            flight.rows, flight.prediction_id = rows, request
-            flight.asked, flight.answered = asked, answered
-        return Answer(model, scores, request, ids)
+            self.log.add(answered)
 
     def _check_entity(self, model: ServedModel, columns: Mapping[str, Sequence[Any]]) -> None:
         """Hands a request on whose entity belongs to the candidate. A request of several rows is
@@ -235,18 +279,9 @@ class Engine:
         if _drawn(caller, candidate, state.share):
             raise OtherVersion(candidate)
 
-    def _compare(
-        self,
-        model: ServedModel,
-        columns: Mapping[str, Sequence[Any]],
-        rows: int,
-        scores: Scores,
-        ids: Sequence[str],
-        requested_at: float,
-        sent: Sent | None,
-    ) -> None:
+    def _compare(self, answered: Answered, sent: Sent | None) -> None:
         """Has the other version of a rollout asked the same, where that is wanted."""
-        state = self.live.state
+        state, model = self.live.state, answered.model
         stable, candidate = state.model, state.candidate
         if not state.shadow or stable is None or candidate is None:
             return
@@ -260,11 +295,11 @@ class Engine:
                     stable,
                     candidate,
                     by_candidate,
-                    columns,
-                    rows,
-                    scores,
-                    ids,
-                    requested_at,
+                    answered.columns,
+                    len(answered.ids),
+                    answered.scores,
+                    answered.ids,
+                    answered.requested_at,
                     self._again(stable if by_candidate else candidate, model, sent),
                 )
             )
@@ -282,6 +317,18 @@ def _drawn(caller: bytes, candidate: ServedModel, share: float) -> bool:
     """Whether a request is for the candidate, which answers ``share`` percent."""
     place = place_of(caller, candidate.version) if caller else random.random()  # noqa: S311
     return place * 100 < share
+
+
+def _columns(model: ServedModel, values: Sequence[Any]) -> dict[str, list[Any]]:
+    """The values of one row as columns."""
+    return {name: [value] for name, value in zip(model.signature.known, values, strict=True)}
+
+
+def _tell(rows: int, request: str, asked: float, answered: float) -> None:
+    """Says in the flight what became of it."""
+    if flight := FLIGHT.get():
+        flight.rows, flight.prediction_id = rows, request
+        flight.asked, flight.answered = asked, answered
 
 
 def place_of(caller: bytes, version: str) -> float:

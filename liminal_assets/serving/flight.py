@@ -19,7 +19,7 @@ class Flight:
     Attributes:
         caller: who asks.
         held: bytes of its body that count for the limit of all.
-        deadline: when it is given up, by the clock of the event loop.
+        deadline: when it is given up, by the monotonic clock.
         failure: why it was given up.
         task: what answers it.
         version: the version that answers.
@@ -38,43 +38,27 @@ class Flight:
         span: its span of a trace, where there is one.
     """
 
-    __slots__ = (
-        "answered",
-        "asked",
-        "caller",
-        "deadline",
-        "decoded",
-        "encoded",
-        "failure",
-        "found",
-        "held",
-        "looked_up",
-        "named",
-        "prediction_id",
-        "received",
-        "rows",
-        "span",
-        "stale",
-        "task",
-        "version",
-    )
+    # of the class until they are said: most are never said of a request
+    caller: Caller = ANONYMOUS
+    held: int = 0
+    deadline: float = 0.0
+    failure: RequestError | None = None
+    task: asyncio.Task[Any] | None = None
+    version: str | None = None
+    named: bool = False
+    rows: int = 0
+    prediction_id: str | None = None
+    received: float = 0.0
+    asked: float = 0.0
+    answered: float = 0.0
+    decoded: float = 0.0
+    encoded: float = 0.0
+    span: Any = None
+    looked_up: tuple[float, float] | None = None
+    stale: int = 0
 
     def __init__(self) -> None:
-        self.caller: Caller = ANONYMOUS
-        self.held = 0
-        self.deadline = 0.0
-        self.failure: RequestError | None = None
-        self.task: asyncio.Task[Any] | None = None
-        self.version: str | None = None
-        self.named = False
-        self.rows = 0
-        self.prediction_id: str | None = None
-        self.received = self.asked = self.answered = 0.0
-        self.decoded = self.encoded = 0.0
-        self.span: Any = None
         self.found: dict[Any, Mapping[str, tuple[int, str]]] = {}
-        self.looked_up: tuple[float, float] | None = None
-        self.stale = 0
 
 
 FLIGHT: ContextVar[Flight | None] = ContextVar("FLIGHT", default=None)

@@ -106,14 +106,15 @@ class Guard:
         if len(self._under_way) >= self.limits.under_way:
             raise _overloaded("too many requests are under way")
         flight.task = asyncio.current_task()
-        flight.deadline = asyncio.get_running_loop().time() + self.limits.timeout_seconds
+        flight.deadline = time.monotonic() + self.limits.timeout_seconds
         self._under_way[flight] = None
 
     def leave(self, flight: Flight) -> None:
         """The request needs nothing more."""
         self._under_way.pop(flight, None)
-        self._held -= flight.held
-        flight.held = 0
+        if flight.held:
+            self._held -= flight.held
+            flight.held = 0
 
     def hold(self, flight: Flight, size: int) -> None:
         """More of a large body is there.
@@ -128,13 +129,12 @@ class Guard:
 
     def received(self, flight: Flight) -> None:
         """The request is there whole; from now on it is the model that takes time."""
-        flight.deadline = asyncio.get_running_loop().time() + self.limits.timeout_seconds
+        flight.deadline = time.monotonic() + self.limits.timeout_seconds
 
     async def _sweep(self) -> None:
-        clock = asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
-            now = clock()
+            now = time.monotonic()
             for flight in [late for late in self._under_way if late.deadline < now]:
                 if flight.failure is None and flight.task is not None:
                     flight.failure = self._too_late(flight)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from liminal_assets.serving.errors import RequestError
+from liminal_assets.serving.whole import write_whole
 
 __all__ = [
     "HTML",
@@ -30,6 +31,7 @@ HTML = b"text/html; charset=utf-8"
 
 _ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 """An answer is what its type says, and is nobody else's."""
+_JSON_HEADERS = ((b"content-type", JSON), *_ALWAYS)
 
 
 class DisconnectedError(Exception):
@@ -46,10 +48,10 @@ class Response:
     ) -> None:
         self.status = status
         self.body = body
+        length = (b"content-length", b"%d" % len(body))
         self.headers = [
-            (b"content-type", kind),
-            (b"content-length", b"%d" % len(body)),
-            *_ALWAYS,
+            length,
+            *(_JSON_HEADERS if kind is JSON else ((b"content-type", kind), *_ALWAYS)),
         ]
         if version is not None:
             self.headers.append((b"x-model-version", version.encode("latin-1", "replace")))
@@ -82,6 +84,8 @@ class Response:
 
     async def send(self, send: Send, *, body: bool = True) -> None:
         """Sends it; without the body for HEAD."""
+        if body and self.status == 200 and write_whole(send, self.headers, self.body):
+            return
         start = {"type": "http.response.start", "status": self.status, "headers": self.headers}
         await send(start)
         await send({"type": "http.response.body", "body": self.body if body else b""})

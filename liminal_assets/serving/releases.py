@@ -7,7 +7,6 @@ answers alike does the release hold it; otherwise the release holds the register
 from __future__ import annotations
 
 import importlib.metadata
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -155,36 +154,20 @@ def _compiled(
 ) -> Release | None:
     """The release of a certified form that is faster than the pipeline; None if there is none,
     and ``refused`` says why."""
-    from liminal_assets.serving.forms.compiled import Compiled
-    from liminal_assets.serving.model import PipelinePredictor
-    from liminal_assets.steps.compile import UnsupportedError, compile_pipeline
-    from liminal_assets.steps.compile.certificate import DifferentError, certify, microseconds
+    from liminal_assets.serving.compiling import compiled_form
 
-    name = "compiled"
-    try:
-        description = compile_pipeline(pipeline, release.signature)
-        name = description.form
-        with tempfile.TemporaryDirectory(prefix="liminal-form-") as draft:
-            description.write(Path(draft))
-            form = Compiled(description.said, Path(draft))
-            itself = PipelinePredictor(pipeline, release.signature)
-            certificate = certify(name, form, itself, release.signature, known)
-            times = microseconds({name: form, "pipeline": itself}, release.signature, known)
-    except (UnsupportedError, DifferentError) as error:
-        refused[name] = str(error)
-        return None
-    if times and times[name] > times["pipeline"]:
-        refused[name] = f"a row takes {times[name]} µs, the pipeline {times['pipeline']} µs"
+    made = compiled_form(pipeline, release.signature, known, refused)
+    if made is None:
         return None
     return write_release(
         folder,
         replace(
             release,
-            form=name,
-            settings={"compiled": description.said},
-            certificate={**release.certificate, **asdict(certificate), "microseconds": times},
+            form=made.name,
+            settings={"compiled": made.description.said},
+            certificate={**release.certificate, **made.certificate},
         ),
-        description.write,
+        made.description.write,
     )
 
 

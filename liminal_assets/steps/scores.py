@@ -26,6 +26,18 @@ class Scores:
     prediction: np.ndarray[Any, Any]
     probabilities: Mapping[str, np.ndarray[Any, Any]]
 
+    @classmethod
+    def of_row(cls, said: Mapping[str, Any], dtype: np.dtype[Any] | None = None) -> Scores:
+        """What a model says about one row, from its values by column.
+
+        Args:
+            dtype: of the prediction; default: NumPy's for the value.
+        """
+        import numpy as np
+
+        arrays = {name: np.array([value]) for name, value in said.items() if name != "prediction"}
+        return cls(np.array([said["prediction"]], dtype), arrays)
+
     @property
     def columns(self) -> dict[str, np.ndarray[Any, Any]]:
         """Every column of the answer."""

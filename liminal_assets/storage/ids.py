@@ -12,9 +12,21 @@ __all__ = ["is_id", "moment_of", "new_id", "of_request", "request_of", "row_ids"
 _ID = re.compile(r"[0-9a-f]{32}(-\d{1,9})?")
 
 
+_CHANCE: list[str] = []
+"""Random digits for the next ids: one call of the system for 256 of them."""
+os.register_at_fork(after_in_child=_CHANCE.clear)
+
+
 def new_id() -> str:
     """A prediction id: 32 hexadecimal digits that sort by time (milliseconds, then chance)."""
-    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+    while True:
+        try:
+            chance = _CHANCE.pop()
+            break
+        except IndexError:
+            digits = os.urandom(2560).hex()
+            _CHANCE.extend(digits[start : start + 20] for start in range(0, 5120, 20))
+    return f"{int(time.time() * 1000):012x}{chance}"
 
 
 def row_ids(request: str, rows: int) -> list[str]:

@@ -88,7 +88,13 @@ def app(pipeline: Pipeline) -> ServingApp:
     from liminal_assets.serving import create_app
 
     return create_app(
-        pipeline, SIGNATURE, name="shop.late", version="7", max_rows=50, max_body_mb=0.1
+        pipeline,
+        SIGNATURE,
+        name="shop.late",
+        version="7",
+        max_rows=50,
+        max_body_mb=0.1,
+        form="pipeline",  # to the last bit as scikit-learn
     )
 
 

@@ -107,6 +107,7 @@ tls: {cert: cert.pem}
 access_log: true
 telemetry: {otlp: 'http://127.0.0.1:4318', sample: 0.5}
 grpc_port: 0
+batching: {max_rows: 9}
 """ % digest(b"partner-key")  # noqa: UP031 braces are YAML's
 
 
@@ -134,6 +135,7 @@ def test_what_is_right_reaches_the_workers(tmp_path: Path, monkeypatch: pytest.M
     assert KEY.encode() not in said
     worker = WorkerConfig.from_json(said)
     assert (worker.limits.max_rows, worker.limits.under_way, worker.limits.rate) == (7, 5, 0.5)
+    assert worker.limits.batch_rows == 9
     assert (worker.limits.timeout_seconds, worker.drain_wait, worker.drain_seconds) == (2, 1, 9)
     assert worker.tls
     assert worker.tls.cert == str(tmp_path / "cert.pem")

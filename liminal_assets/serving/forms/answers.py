@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -11,19 +12,21 @@ from liminal_assets.serving.forms.steps import Step
 from liminal_assets.serving.forms.trees import Leaves, Sums
 from liminal_assets.steps.scores import Scores
 
-__all__ = ["OPERATORS", "logistics", "softmax"]
+__all__ = ["OPERATORS", "Answer", "logistics", "softmax"]
 
 
 class Linear:
     """x · weights + intercept; ``weights`` of shape (width, targets)."""
 
     def __init__(self, weights: np.ndarray, intercept: np.ndarray) -> None:
-        self._weights, self._intercept = np.ascontiguousarray(weights), intercept
+        self._weights = np.ascontiguousarray(weights)
+        # of the shape of one row: NumPy is slower where it broadcasts
+        self._intercept = intercept.reshape(1, -1)
 
     def __call__(self, matrix: np.ndarray) -> np.ndarray:
-        with_intercept: np.ndarray = np.dot(matrix, self._weights)
-        with_intercept += self._intercept
-        return with_intercept
+        decided: np.ndarray = np.dot(matrix, self._weights)
+        decided += self._intercept
+        return decided
 
 
 class Constant:
@@ -56,7 +59,29 @@ class Gaussian:
         return likelihood
 
 
-class Value:
+class Answer:
+    """What the last operator of a pipeline says.
+
+    Attributes:
+        dtype: that of the prediction.
+    """
+
+    dtype: np.dtype[Any] = np.dtype(float)
+
+    def __call__(self, matrix: np.ndarray) -> Scores:
+        """The answers to the rows of a prepared matrix."""
+        raise NotImplementedError
+
+    def single(self, matrix: np.ndarray) -> dict[str, Any]:
+        """The answer to its only row by column, as Python's values."""
+        return {name: column.item() for name, column in self(matrix).columns.items()}
+
+    def of_number(self, number: float) -> dict[str, Any]:
+        """The same from the one number that is computed of a row."""
+        raise NotImplementedError
+
+
+class Value(Answer):
     """A regression: what is computed, through the inverse of a link.
 
     Args:
@@ -75,8 +100,12 @@ class Value:
                 values = np.exp(values)
         return Scores(values, {})
 
+    def of_number(self, number: float) -> dict[str, Any]:
+        with np.errstate(over="ignore"):
+            return {"prediction": float(np.exp(number)) if self._exp else number}
 
-class Binary:
+
+class Binary(Answer):
     """Two classes from one number: the logistic function of it, and its sign.
 
     Args:
@@ -100,16 +129,10 @@ class Binary:
         self._computed, self._factor = computed, factor
         self._classes, self._zero = classes, zero
         self._threshold, self._positive = threshold, positive
-        self._single = classes[:1], classes[1:]
+        self._labels, self.dtype = classes.tolist(), classes.dtype
 
     def __call__(self, matrix: np.ndarray) -> Scores:
-        numbers = self._computed(matrix)
-        if len(numbers) == 1:
-            number = numbers.item()
-            share = _logistic(number * self._factor)
-            place = self._place(number, share)
-            return Scores(self._single[place], {"probability": np.array([share])})
-        decided = numbers[:, 0]
+        decided = self._computed(matrix)[:, 0]
         shares = logistics(decided * self._factor)
         if self._threshold is None:
             places = (decided >= 0) if self._zero else (decided > 0)
@@ -127,14 +150,20 @@ class Binary:
         share = logistics(self._computed(matrix)[:, :1] * self._factor)
         return np.concatenate([1 - share, share], axis=1)
 
-    def _place(self, number: float, share: float) -> int:
+    def single(self, matrix: np.ndarray) -> dict[str, Any]:
+        return self.of_number(self._computed(matrix).item())
+
+    def of_number(self, number: float) -> dict[str, Any]:
+        share = _logistic(number * self._factor)
         if self._threshold is None:
-            return int(number >= 0 if self._zero else number > 0)
-        own = share if self._positive else 1 - share
-        return int((own >= self._threshold) == bool(self._positive))
+            place = number >= 0 if self._zero else number > 0
+        else:
+            own = share if self._positive else 1 - share
+            place = (own >= self._threshold) == bool(self._positive)
+        return {"prediction": self._labels[place], "probability": share}
 
 
-class Labels:
+class Labels(Answer):
     """Labels without probabilities: the sign of one number, or the largest of several.
 
     Args:
@@ -146,6 +175,7 @@ class Labels:
     def __init__(self, computed: Step, classes: np.ndarray, decisions: Step | None = None) -> None:
         self._computed, self._classes = computed, classes
         self.decided = decisions or computed
+        self.dtype = classes.dtype
 
     def __call__(self, matrix: np.ndarray) -> Scores:
         numbers = self._computed(matrix)
@@ -154,7 +184,7 @@ class Labels:
         return Scores(self._classes[numbers.argmax(axis=1)], {})
 
 
-class Several:
+class Several(Answer):
     """Probabilities of two or more classes.
 
     Args:
@@ -176,7 +206,7 @@ class Several:
     ) -> None:
         self._computed, self._link, self._classes = computed, link, classes
         self._threshold, self._positive = threshold, positive
-        labels = classes.tolist()
+        labels, self.dtype = classes.tolist(), classes.dtype
         self._names = [f"probability_{label}" for label in labels] if len(labels) != 2 else []
 
     def __call__(self, matrix: np.ndarray) -> Scores:

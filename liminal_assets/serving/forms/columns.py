@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from operator import itemgetter
+from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["OPERATORS", "Source"]
+__all__ = ["OPERATORS", "Row", "Source"]
 
-Source = Callable[[Mapping[str, Sequence[Any]], int], np.ndarray]
-"""Columns and the number of rows → float64 of shape (rows, width)."""
+Row = Callable[[Sequence[Any]], np.ndarray]
+"""The values of one row → float64 of shape (1, width)."""
+
+
+class Source(Protocol):
+    """What makes the matrix."""
+
+    def __call__(self, columns: Mapping[str, Sequence[Any]], rows: int) -> np.ndarray:
+        """Columns and the number of rows → float64 of shape (rows, width)."""
+
+    def row(self, names: Sequence[str]) -> Row:
+        """The same for one row, whose values come in the order of ``names``."""
 
 
 class Numbers:
@@ -26,16 +37,42 @@ class Numbers:
         self._single = single
 
     def __call__(self, columns: Mapping[str, Sequence[Any]], rows: int) -> np.ndarray:
-        if rows == 1:
+        matrix = np.empty((rows, len(self._names)))
+        for place, name in enumerate(self._names):
             # NumPy reads None as NaN
-            matrix = np.array([[columns[name][0] for name in self._names]], float)
-        else:
-            matrix = np.empty((rows, len(self._names)))
-            for place, name in enumerate(self._names):
-                matrix[:, place] = columns[name]
+            matrix[:, place] = columns[name]
+        return self._rounded(matrix)
+
+    def row(self, names: Sequence[str]) -> Row:
+        take = _taking(self._names, names)
+        shape = (1, len(self._names))
+
+        def one(values: Sequence[Any]) -> np.ndarray:
+            taken = take(values)
+            try:
+                # half of the time of np.array
+                vector = np.fromiter(taken, float, shape[1])
+            except TypeError:
+                # a null, which NumPy's array reads as NaN
+                vector = np.array(taken, float)
+            return vector.reshape(shape)
+
+        return (lambda values: self._rounded(one(values))) if self._single else one
+
+    def _rounded(self, matrix: np.ndarray) -> np.ndarray:
         if self._single:
             matrix[:, self._single] = matrix[:, self._single].astype(np.float32)
         return matrix
+
+
+def _taking(wanted: Sequence[str], names: Sequence[str]) -> Callable[[Sequence[Any]], Any]:
+    """Takes the wanted values out of those of ``names``."""
+    places = [names.index(name) for name in wanted]
+    if places == list(range(len(places))):
+        return itemgetter(slice(len(places)))
+    if len(places) == 1:
+        return itemgetter(slice(places[0], places[0] + 1))
+    return itemgetter(*places)
 
 
 class Categories:
@@ -56,16 +93,22 @@ class Categories:
         self._tables = [_Table(**table) for table in tables]
 
     def __call__(self, columns: Mapping[str, Sequence[Any]], rows: int) -> np.ndarray:
-        if rows == 1:
-            matrix = self._constant.copy()
-            row = matrix[0]
-            for table in self._tables:
-                table.write_one(row, columns[table.name][0])
-            return matrix
         matrix = np.repeat(self._constant, rows, axis=0)
         for table in self._tables:
             table.write(matrix, columns[table.name])
         return matrix
+
+    def row(self, names: Sequence[str]) -> Row:
+        writers = [(table.write_one, names.index(table.name)) for table in self._tables]
+
+        def one(values: Sequence[Any]) -> np.ndarray:
+            matrix = self._constant.copy()
+            row = matrix[0]
+            for write, place in writers:
+                write(row, values[place])
+            return matrix
+
+        return one
 
 
 class _Table:
@@ -145,6 +188,10 @@ class Beside:
     def __call__(self, columns: Mapping[str, Sequence[Any]], rows: int) -> np.ndarray:
         return np.concatenate([part(columns, rows) for part in self._parts], axis=1)
 
+    def row(self, names: Sequence[str]) -> Row:
+        parts = [part.row(names) for part in self._parts]
+        return lambda values: np.concatenate([part(values) for part in parts], axis=1)
+
 
 class Chain:
     """A matrix and what is done to it, step by step."""
@@ -154,7 +201,13 @@ class Chain:
         self._steps = steps
 
     def __call__(self, columns: Mapping[str, Sequence[Any]], rows: int) -> np.ndarray:
-        matrix = self._source(columns, rows)
+        return self._stepped(self._source(columns, rows))
+
+    def row(self, names: Sequence[str]) -> Row:
+        source, stepped = self._source.row(names), self._stepped
+        return lambda values: stepped(source(values))
+
+    def _stepped(self, matrix: np.ndarray) -> np.ndarray:
         for step in self._steps:
             matrix = step(matrix)
         return matrix

@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from liminal_assets.errors import StepError
 from liminal_assets.serving.errors import RequestError
@@ -13,7 +14,17 @@ from liminal_assets.serving.messages import Message, Response
 from liminal_assets.serving.model import ServedModel
 from liminal_assets.steps.signature import Signature
 
-__all__ = ["Called", "Page", "Refusal", "Request", "Route", "Router", "Scoring", "other_method"]
+__all__ = [
+    "Called",
+    "Page",
+    "Refusal",
+    "Request",
+    "Route",
+    "Router",
+    "Scoring",
+    "Single",
+    "other_method",
+]
 
 Refusal = Callable[[RequestError, "str | None"], Response]
 """The form in which a protocol says why it can't answer; and the version that answers now."""
@@ -46,11 +57,12 @@ class Request:
         self.body = body
         self.variables = variables or {}
         self.requested_at = requested_at
-        self.bulk = any(
-            value.startswith(_BULK) or (name == b"accept" and _BULK[0] in value)
-            for name, value in self.headers
-            if name in (b"content-type", b"accept")
-        )
+        self.bulk = False
+        for name, value in self.headers:
+            if name == b"content-type":
+                self.bulk = self.bulk or value.startswith(_BULK)
+            elif name == b"accept" and (_BULK[0] in value or value.startswith(_BULK)):
+                self.bulk = True
 
     def header(self, name: bytes) -> bytes:
         """The value of a header; empty without it."""
@@ -84,6 +96,21 @@ class Page(Route):
 
 
 @dataclass(frozen=True)
+class Single:
+    """A question about one row, where something else asks the model.
+
+    Attributes:
+        read: the checked values in the order of the signature; None: it isn't about one row, or
+            not as it should be.
+        write: what the request is answered, from these values, what the model says and when it was
+            asked (seconds since 1970).
+    """
+
+    read: Callable[[ServedModel, Request], list[Any] | None]
+    write: Callable[[ServedModel, Request, list[Any], dict[str, Any], float], Response]
+
+
+@dataclass(frozen=True)
 class Scoring(Route):
     """A question to a version of the model; large or slow ones are answered in a thread.
 
@@ -93,12 +120,14 @@ class Scoring(Route):
         fields: what a row of the request says, where that isn't what the model takes.
         choose: the version that a request names; without it, or if it names none, the request goes
             where traffic goes.
+        single: how a request for one row is read and answered apart from asking the model.
     """
 
     answer: Callable[[ServedModel, Request], Response]
     methods: tuple[str, ...] = field(default=("POST",))
     counted: bool = True
     choose: Callable[[Request], ServedModel | None] | None = None
+    single: Single | None = None
     fields: Callable[[ServedModel], Signature] | None = None
 
 

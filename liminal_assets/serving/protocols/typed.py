@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET
@@ -18,9 +18,18 @@ from msgspec.structs import astuple
 from liminal_assets.serving.validation import CHECKS, FLOAT32_MAX
 from liminal_assets.steps.signature import Field, FieldType, Signature
 
-__all__ = ["Readers"]
+__all__ = ["Checked", "Readers", "Table"]
 
-Columns = Mapping[str, Sequence[Any]]
+
+class Table(NamedTuple):
+    """Several rows that the signature allows, or one that came as columns."""
+
+    columns: Mapping[str, Sequence[Any]]
+    rows: int
+
+
+Checked = list[Any] | Table
+"""What a body holds: the values of one row in the order of the signature, or a table."""
 
 _STRICT: Mapping[FieldType, Any] = {
     "boolean": bool,
@@ -54,7 +63,9 @@ class TypedReader:
         fields = tuple(signature.known.values())
         self.signature = signature
         self._names = tuple(signature.known)
-        self._checks = [(field.name, _check(field)) for field in fields if field.type in _OPEN]
+        self._checks = [
+            (place, _check(field)) for place, field in enumerate(fields) if field.type in _OPEN
+        ]
         row = _struct("Row", fields, _value, None)
         held = _struct("Held", fields, _values, UNSET)
         decoder = msgspec.json.Decoder
@@ -63,45 +74,46 @@ class TypedReader:
         self._records = decoder(_wrapped("records", list[row]))  # type: ignore[valid-type]
         self._columns = decoder(_wrapped("columns", held))
 
-    def read(self, body: bytes, max_rows: int) -> tuple[Columns, int] | None:
-        """The checked columns and the number of rows; None if the body isn't as it should be."""
+    def read(self, body: bytes, max_rows: int) -> Checked | None:
+        """The checked values; None if the body isn't as it should be."""
         found = _FORM.match(body)
         form = found.lastgroup if found else None
         try:
+            if form is None:
+                return self._single(self._row.decode(body))
             if form == "columns":
-                columns, count = self._across(self._columns.decode(body).columns)
-            else:
-                rows = self._rows(form, body)
-                columns, count = self._down(rows), len(rows)
-            if not 0 < count <= max_rows:
-                return None
-            for name, check in self._checks:
-                columns[name] = [check(value) for value in columns[name]]
+                return self._table(self._across(self._columns.decode(body).columns), max_rows)
+            rows = (
+                self._records.decode(body).records if form == "records" else self._list.decode(body)
+            )
+            if len(rows) == 1:
+                return self._single(rows[0])
+            return self._table(list(map(list, zip(*map(astuple, rows), strict=True))), max_rows)
         except (ValueError, RecursionError):
             # msgspec's errors are ValueErrors, as are those of the checks
             return None
-        return columns, count
 
-    def _rows(self, form: str | None, body: bytes) -> Sequence[Any]:
-        if form == "records":
-            return self._records.decode(body).records  # type: ignore[no-any-return]
-        return self._list.decode(body) if form == "list" else [self._row.decode(body)]
+    def _single(self, row: Any) -> list[Any]:
+        values = list(astuple(row))
+        for place, check in self._checks:
+            values[place] = check(values[place])
+        return values
 
-    def _down(self, rows: Sequence[Any]) -> dict[str, list[Any]]:
-        if len(rows) == 1:
-            values = astuple(rows[0])
-            return {name: [value] for name, value in zip(self._names, values, strict=True)}
-        return dict(
-            zip(self._names, map(list, zip(*map(astuple, rows), strict=True)), strict=False)
-        )
+    def _table(self, columns: list[list[Any]], max_rows: int) -> Table | None:
+        count = len(columns[0]) if columns else 0
+        if not 0 < count <= max_rows:
+            return None
+        for place, check in self._checks:
+            columns[place] = [check(value) for value in columns[place]]
+        return Table(dict(zip(self._names, columns, strict=True)), count)
 
-    def _across(self, held: Any) -> tuple[dict[str, list[Any]], int]:
-        found = dict(zip(self._names, astuple(held), strict=True))
-        counts = {len(values) for values in found.values() if values is not UNSET}
+    def _across(self, held: Any) -> list[list[Any]]:
+        columns = astuple(held)
+        counts = {len(values) for values in columns if values is not UNSET}
         if len(counts) != 1:
             raise ValueError("columns of different lengths, or none")
         count = counts.pop()
-        return {name: [None] * count if v is UNSET else v for name, v in found.items()}, count
+        return [[None] * count if values is UNSET else values for values in columns]
 
 
 class Readers:
@@ -110,7 +122,7 @@ class Readers:
     def __init__(self) -> None:
         self._kept: dict[int, tuple[Signature, TypedReader | None]] = {}
 
-    def read(self, body: bytes, signature: Signature, max_rows: int) -> tuple[Columns, int] | None:
+    def read(self, body: bytes, signature: Signature, max_rows: int) -> Checked | None:
         """What the signature's own reader says."""
         known, reader = self._kept.get(id(signature), (None, None))
         # an id may be that of another signature that is gone by now

@@ -41,6 +41,8 @@ def slowly(body: bytes) -> tuple[Any, int] | None:
 
 def typed(said: Any) -> Any:
     """Values with their types: True is not 1, and 1 is not 1.0."""
+    if isinstance(said, list):
+        said = {name: [value] for name, value in zip(SIGNATURE.known, said, strict=True)}, 1
     columns, count = said
     return {name: [(type(v), v) for v in values] for name, values in columns.items()}, count
 

@@ -105,7 +105,9 @@ def form_of(pipeline: Any, signature: Signature = SIGNATURE) -> tuple[str, Compi
     description = compile_pipeline(pipeline, signature)
     with tempfile.TemporaryDirectory() as folder:
         description.write(Path(folder))
-        return description.form, Compiled(json.loads(json.dumps(description.said)), Path(folder))
+        return description.form, Compiled(
+            json.loads(json.dumps(description.said)), Path(folder), signature.names
+        )
 
 
 def proved(

@@ -27,7 +27,7 @@ def test_a_form_that_was_tampered_with_gets_no_certificate(change: float) -> Non
     description = replace(description, arrays=doctored)
     with tempfile.TemporaryDirectory() as folder:
         description.write(Path(folder))
-        form = Compiled(description.said, Path(folder))
+        form = Compiled(description.said, Path(folder), NUMERIC.names)
     itself = PipelinePredictor(pipeline, NUMERIC)
     with pytest.raises(DifferentError, match=r"the pipeline's|alone has"):
         certify("numpy", form, itself, NUMERIC, [NUMERIC.sample(table(2).iloc[0].to_dict())])
