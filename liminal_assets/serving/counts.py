@@ -141,9 +141,11 @@ def read_counts(folder: Path) -> Counts:
                     slices[pair].setdefault(said["slice"], {})[said["result"]] = int(sample.value)
                 else:
                     pairs[pair][metric.name] = int(sample.value)
+            elif "version" not in said:
+                continue  # lookups, endpoints, refusals, …: no version's own
             elif "le" in said:
                 buckets[said["version"]][float(said["le"])] = int(sample.value)
-            elif "version" in said:
+            else:
                 versions[said["version"]][said.get("outcome", sample.name)] = sample.value
     return Counts(
         {name: _version(said, buckets[name]) for name, said in versions.items()},

@@ -103,6 +103,20 @@ def test_the_controller_reads_the_same(tmp_path: Path) -> None:
     assert later.quantile(0.5) == pytest.approx(3.5)
 
 
+def test_what_belongs_to_no_version_is_no_evidence_of_one(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path, "1")
+    metrics.version("7").answered(1, 0.001)
+    features = metrics.features("customers")
+    features.looked_up(0.002)
+    features.failed()
+    features.rows(1, 2, 3)
+    metrics.refused("no_features")
+    metrics.count("liminal_endpoint_requests", "Calls.", endpoint="/explain", outcome="ok")
+    counts = read_counts(tmp_path)
+    assert set(counts.versions) == {"7"}
+    assert (counts.of("7").requests, sum(counts.of("7").buckets)) == (1, 1)
+
+
 @given(st.lists(st.floats(0, 9.9), min_size=1, max_size=50), st.floats(0.01, 1))
 def test_a_quantile_lies_in_the_bucket_of_the_true_one(seconds: list[float], q: float) -> None:
     buckets = [0] * len(BUCKETS)
