@@ -28,6 +28,7 @@ __all__ = [
     "decode_row",
     "entity_keys",
     "filled",
+    "never_looked_up",
     "old_row",
     "unknown_entity",
 ]
@@ -220,9 +221,21 @@ def _entity(source: FeatureSource, rows: Rows, row: int) -> str:
 def unknown_entity(source: FeatureSource, signature: Signature, rows: Rows, row: int) -> Problem:
     """What to say of a row whose entity isn't there."""
     message = f"the online store has no {source.feature} of {_entity(source, rows, row)!r}"
+    return Problem(row, source.entity[0], message, _send_others(signature))
+
+
+def never_looked_up(source: FeatureSource, signature: Signature, rows: Rows, row: int) -> Problem:
+    """What to say of a row that leaves something out, to a version that can look nothing up."""
+    what = f"the {source.feature} of {_entity(source, rows, row)!r}"
+    why = "this version doesn't say by which specification the rows were made that it learned from"
+    message = f"{what} can't be looked up: {why}"
+    return Problem(row, source.entity[0], message, _send_others(signature))
+
+
+def _send_others(signature: Signature) -> str:
     names = [said.name for said in signature.fields if said.stored]
     named = ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
-    return Problem(row, source.entity[0], message, f"send the row's other fields: {named}")
+    return f"send the row's other fields: {named}"
 
 
 def old_row(source: FeatureSource, rows: Rows, row: int, age: float) -> Problem:

@@ -21,6 +21,7 @@ from liminal_assets.serving.completion import (
     decode_row,
     entity_keys,
     filled,
+    never_looked_up,
     old_row,
     unknown_entity,
 )
@@ -157,13 +158,20 @@ class Lookups:
 
         Raises:
             NeededError: the store is to be asked first, by :meth:`fetch`.
-            RequestError: 422 for entities that are wrong, unknown or too old; 503 while the store
-                can't be read, or has no rows by the version's specification.
+            RequestError: 422 for entities that are wrong, unknown or too old, or to a version that
+                doesn't say what it learned from; 503 while the store can't be read, or has no rows
+                by the version's specification.
         """
         absent = absent_columns(signature, rows)
-        if not absent or source.specification is None:
+        if not absent:
             return Completed(rows)
         keys = entity_keys(source, signature, rows, sorted(set().union(*absent.values())))
+        if source.specification is None:
+            if keys and self.config.missing == "refuse":
+                # nulls instead would be a wrong answer that nobody notices
+                problems = [never_looked_up(source, signature, rows, row) for row in keys]
+                raise RequestError(422, "no_features", problems[0].message, problems)
+            return Completed(rows)
         lacking = frozenset().union(*absent.values()) - keys.keys()
         if not keys:
             return Completed(rows, lacking=lacking)

@@ -71,7 +71,7 @@ _VERSION = {"x-model-version": "The version that answered."}
 _ANSWERED = {**_VERSION, "x-prediction-id": "The id of the answer."}
 _STALE = {"x-stale-rows": "Rows whose features were older than they should be."}
 _WRONG = {
-    "400": "The body is no JSON, or holds no rows.",
+    "400": "The body is no JSON, or not one of the forms of rows.",
     "413": "The body is too large, or has too many rows.",
     "422": "Values are unknown, missing, of the wrong type or not finite: one message each; or "
     "nothing is known of an entity.",
