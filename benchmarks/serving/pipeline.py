@@ -50,7 +50,7 @@ def prepare(folder: Path) -> None:
     import mlflow
 
     from liminal_assets.serving.model import PipelinePredictor
-    from liminal_assets.serving.release import Release, write_release
+    from liminal_assets.serving.releases.release import Release, write_release
     from liminal_assets.steps.compile import compile_pipeline
     from liminal_assets.steps.compile.certificate import certify
     from liminal_assets.steps.signature import Signature
@@ -83,7 +83,7 @@ def prepare(folder: Path) -> None:
 def _prove(folder: Path, name: str, pipeline: Any, certify: Any) -> None:
     """The form that is measured answers as the pipeline does."""
     from liminal_assets.serving.forms import load_form
-    from liminal_assets.serving.release import read_release
+    from liminal_assets.serving.releases.release import read_release
 
     release = read_release(folder)
     rows = learned().head(100).to_dict("records")

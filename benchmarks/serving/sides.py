@@ -20,9 +20,9 @@ __all__ = ["SIDES"]
 def _liminal(folder: Path, model: str) -> Any:
     """Our server, as a worker has it: from a release, without scikit-learn."""
     from liminal_assets.serving.app import ServingApp
-    from liminal_assets.serving.live import LiveModel
+    from liminal_assets.serving.control.live import LiveModel
     from liminal_assets.serving.model import ServedModel
-    from liminal_assets.serving.release import read_release
+    from liminal_assets.serving.releases.release import read_release
 
     release = read_release((folder / f"{model}-release").resolve())
     app = ServingApp(LiveModel.fixed(ServedModel.from_release(release)))
@@ -38,10 +38,10 @@ def _pipeline(folder: Path, batch_rows: int) -> Any:
 
     from liminal_assets.serving.app import ServingApp
     from liminal_assets.serving.config import Limits
-    from liminal_assets.serving.guard import Guard
-    from liminal_assets.serving.live import LiveModel
+    from liminal_assets.serving.control.live import LiveModel
+    from liminal_assets.serving.guards.guard import Guard
     from liminal_assets.serving.model import ServedModel
-    from liminal_assets.serving.release import read_release
+    from liminal_assets.serving.releases.release import read_release
 
     signature = read_release((folder / "booster-release").resolve()).signature
     pipeline = joblib.load(folder / "booster.joblib")
@@ -101,7 +101,7 @@ def _options(side: str) -> dict[str, Any]:
     if side in ("bare", "fastapi"):
         return {"lifespan": "off" if side == "bare" else "auto"}
     from liminal_assets.serving.config import WorkerConfig
-    from liminal_assets.serving.connections import server_options
+    from liminal_assets.serving.guards.connections import server_options
 
     return {"lifespan": "on", "loop": "uvloop", **server_options(WorkerConfig(side, ""))}
 

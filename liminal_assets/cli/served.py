@@ -49,8 +49,8 @@ def live_since(project: Project, deployment: Deployment, version: str) -> str | 
 def certificate_of(project: Project, deployment: Deployment, version: str) -> dict[str, Any] | None:
     """The certificate of the form in which a version was last brought to its server; None if it
     never was."""
-    from liminal_assets.serving.folders import ServingFolders
-    from liminal_assets.serving.release import read_release
+    from liminal_assets.serving.releases.folders import ServingFolders
+    from liminal_assets.serving.releases.release import read_release
 
     folder = ServingFolders.of(project.state, deployment.name).releases
     made = sorted(folder.glob(f"{version}-*"), key=lambda path: path.stat().st_mtime)
@@ -62,8 +62,8 @@ def certificate_of(project: Project, deployment: Deployment, version: str) -> di
 
 
 def _on_this_machine(project: Project, deployment: Deployment) -> dict[str, Any] | None:
-    from liminal_assets.serving.folders import ServingFolders
-    from liminal_assets.serving.overview import overview
+    from liminal_assets.serving.control.overview import overview
+    from liminal_assets.serving.releases.folders import ServingFolders
 
     try:
         found = overview(ServingFolders.of(project.state, deployment.name))

@@ -13,7 +13,7 @@ from liminal_assets.cli.options import as_json, open_project, project_options
 from liminal_assets.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
-    from liminal_assets.serving.trace import Lineage, Traced
+    from liminal_assets.serving.log.trace import Lineage, Traced
 
 __all__ = ["command"]
 
@@ -29,7 +29,7 @@ def command(project: Path, env: str | None, prediction_id: str, as_json: bool) -
     The id is that of a request or of one of its rows, or the 'prediction_id' of batch scores.
     """
     opened = open_project(project, env)
-    from liminal_assets.serving.trace import trace, why_unknown
+    from liminal_assets.serving.log.trace import trace, why_unknown
 
     found = trace(opened, prediction_id)
     if not found:

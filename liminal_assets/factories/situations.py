@@ -99,8 +99,8 @@ def _promotion(project: Project, model: str) -> Promotion | None:
 
 def _canary(project: Project, model: str) -> str | None:
     """The server that is trying a version of the model, in words."""
-    from liminal_assets.serving.folders import ServingFolders
-    from liminal_assets.serving.plan import read_plan
+    from liminal_assets.serving.control.plan import read_plan
+    from liminal_assets.serving.releases.folders import ServingFolders
 
     for block in project.spec.deployments:
         if block.model == model and block.serve:

@@ -154,7 +154,7 @@ def _rollouts(project: Project) -> Iterator[Diagnostic]:
 def _protection(project: Project) -> Iterator[Diagnostic]:
     if not any(deployment.serve for deployment in project.spec.deployments):
         return
-    from liminal_assets.serving.protection import protection_mistakes
+    from liminal_assets.serving.guards.protection import protection_mistakes
 
     yield from protection_mistakes(project)
 

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from liminal_assets.serving.batches import Batches
 from liminal_assets.serving.config import Grpc, Limits
+from liminal_assets.serving.control.live import LiveModel
+from liminal_assets.serving.control.shadow import Comparer
 from liminal_assets.serving.engine import Engine, OtherVersion, Sticky
 from liminal_assets.serving.errors import RequestError
-from liminal_assets.serving.flight import FLIGHT, Flight
-from liminal_assets.serving.folders import ServingFolders
-from liminal_assets.serving.guard import Guard, given_up
-from liminal_assets.serving.live import LiveModel
-from liminal_assets.serving.lookups import Lookups, NeededError
+from liminal_assets.serving.features.lookups import Lookups, NeededError
+from liminal_assets.serving.guards.flight import FLIGHT, Flight
+from liminal_assets.serving.guards.guard import Guard, given_up
+from liminal_assets.serving.log.spool import Spool
 from liminal_assets.serving.messages import (
     DisconnectedError,
     Message,
@@ -30,6 +31,7 @@ from liminal_assets.serving.messages import (
     read_body,
 )
 from liminal_assets.serving.model import ServedModel
+from liminal_assets.serving.observing.watch import Watch
 from liminal_assets.serving.pages import Pages
 from liminal_assets.serving.protocols.feedback import FeedbackProtocol
 from liminal_assets.serving.protocols.inference import InferenceProtocol, Served
@@ -43,10 +45,8 @@ from liminal_assets.serving.protocols.routes import (
     Scoring,
     other_method,
 )
-from liminal_assets.serving.shadow import Comparer
-from liminal_assets.serving.spool import Spool
+from liminal_assets.serving.releases.folders import ServingFolders
 from liminal_assets.serving.threads import Threads
-from liminal_assets.serving.watch import Watch
 from liminal_assets.steps.signature import Signature
 from liminal_assets.storage.ids import new_id
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import msgspec
 
 from liminal_assets.errors import StepError
-from liminal_assets.serving.access import AccessLogConfig
-from liminal_assets.serving.auth import AuthConfig
-from liminal_assets.serving.destination import LogDestination
-from liminal_assets.serving.folders import ServingFolders
-from liminal_assets.serving.lookups import LookupConfig
-from liminal_assets.serving.spool import SpoolSettings
-from liminal_assets.serving.telemetry import TelemetryConfig
+from liminal_assets.serving.features.lookups import LookupConfig
+from liminal_assets.serving.guards.auth import AuthConfig
+from liminal_assets.serving.log.destination import LogDestination
+from liminal_assets.serving.log.spool import SpoolSettings
+from liminal_assets.serving.observing.access import AccessLogConfig
+from liminal_assets.serving.observing.telemetry import TelemetryConfig
+from liminal_assets.serving.releases.folders import ServingFolders
 
 __all__ = ["EndpointFunction", "Endpoints", "Grpc", "Limits", "Tls", "WorkerConfig"]
 
@@ -98,7 +98,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         name: the deployment; its title in the documentation too.
-        root: the folder of :class:`~liminal_assets.serving.folders.ServingFolders`.
+        root: the folder of :class:`~liminal_assets.serving.releases.folders.ServingFolders`.
         limits: what a request may ask for.
         spool: how answered rows are kept; none: they aren't.
         sticky: the header of the requests that one version should answer (canary).

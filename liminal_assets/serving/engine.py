@@ -15,16 +15,16 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any
 
+from liminal_assets.serving.control.live import LiveModel
+from liminal_assets.serving.control.shadow import Compared, Comparer
 from liminal_assets.serving.errors import RequestError
-from liminal_assets.serving.flight import FLIGHT
-from liminal_assets.serving.live import LiveModel
-from liminal_assets.serving.lookups import Lookups
-from liminal_assets.serving.metrics import Metrics
+from liminal_assets.serving.features.lookups import Lookups
+from liminal_assets.serving.guards.flight import FLIGHT
+from liminal_assets.serving.log.records import Answered
+from liminal_assets.serving.log.spool import Spool
 from liminal_assets.serving.model import ServedModel
+from liminal_assets.serving.observing.metrics import Metrics
 from liminal_assets.serving.protocols.records import Rows
-from liminal_assets.serving.records import Answered
-from liminal_assets.serving.shadow import Compared, Comparer
-from liminal_assets.serving.spool import Spool
 from liminal_assets.serving.validation import validated
 from liminal_assets.steps.scores import Scores
 from liminal_assets.storage.ids import new_id, row_ids

@@ -23,7 +23,7 @@ from liminal_assets.serving.endpoints import (
     takes_body,
 )
 from liminal_assets.serving.messages import Response
-from liminal_assets.serving.metrics import Metrics
+from liminal_assets.serving.observing.metrics import Metrics
 from liminal_assets.serving.protocols.routes import Called
 
 __all__ = ["Functions"]

@@ -12,11 +12,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from liminal_assets.errors import StepError
-from liminal_assets.serving.completion import FeatureSource
 from liminal_assets.serving.errors import Problem, RequestError
+from liminal_assets.serving.features.completion import FeatureSource
 from liminal_assets.serving.forms import load_form
 from liminal_assets.serving.protocols.records import Rows
-from liminal_assets.serving.release import Release
+from liminal_assets.serving.releases.release import Release
 from liminal_assets.serving.validation import validated
 from liminal_assets.steps.score import Scorer, model_errors
 from liminal_assets.steps.scores import Scores

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from liminal_assets.serving.control.team import health_of
 from liminal_assets.serving.messages import HTML, Response
 from liminal_assets.serving.protocols.routes import Page, Request
-from liminal_assets.serving.team import health_of
 
 if TYPE_CHECKING:
     from liminal_assets.serving.app import ServingApp

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from liminal_assets.errors import StepError
-from liminal_assets.serving.supervisor import how_ended, worker_environment
+from liminal_assets.serving.control.supervisor import how_ended, worker_environment
 
 __all__ = ["Crash", "rehearse"]
 
@@ -84,7 +84,7 @@ def _loaded(folder: Path, number: int) -> Crash | None:
 def main() -> int:
     """Loads the release that the command names."""
     from liminal_assets.serving.model import ServedModel
-    from liminal_assets.serving.release import read_release
+    from liminal_assets.serving.releases.release import read_release
 
     try:
         ServedModel.from_release(read_release(Path(sys.argv[1])))

@@ -28,20 +28,20 @@ from liminal_assets.errors import StepError
 from liminal_assets.language.deployments import Deployment, Rollout
 from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Model
-from liminal_assets.serving.cells import clear
 from liminal_assets.serving.config import Grpc, WorkerConfig
-from liminal_assets.serving.controller import Controller
-from liminal_assets.serving.evidence import Labels
-from liminal_assets.serving.folders import ServingFolders
-from liminal_assets.serving.labels import LabelWatch
-from liminal_assets.serving.lookup_settings import lookup_config
+from liminal_assets.serving.control.controller import Controller
+from liminal_assets.serving.control.evidence import Labels
+from liminal_assets.serving.control.labels import LabelWatch
+from liminal_assets.serving.control.supervisor import Supervisor
+from liminal_assets.serving.features.settings import lookup_config
+from liminal_assets.serving.guards.protection import check_tls, protected
+from liminal_assets.serving.log.recording import drain_of, spool_settings
+from liminal_assets.serving.log.spool import Background
+from liminal_assets.serving.observing.cells import clear
 from liminal_assets.serving.port import bound_socket, shared_port
-from liminal_assets.serving.protection import check_tls, protected
-from liminal_assets.serving.recording import drain_of, spool_settings
-from liminal_assets.serving.registry import RegistrySource
-from liminal_assets.serving.source import Source
-from liminal_assets.serving.spool import Background
-from liminal_assets.serving.supervisor import Supervisor
+from liminal_assets.serving.releases.folders import ServingFolders
+from liminal_assets.serving.releases.registry import RegistrySource
+from liminal_assets.serving.releases.source import Source
 from liminal_assets.steps.deploy import check_rollout
 from liminal_assets.steps.identity import entity_columns
 from liminal_assets.steps.side_by_side import side_by_side

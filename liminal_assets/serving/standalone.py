@@ -24,16 +24,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from liminal_assets.errors import StepError
-from liminal_assets.serving.archive import CONFIG, RELEASE, unpack
-from liminal_assets.serving.cells import clear
 from liminal_assets.serving.config import WorkerConfig
-from liminal_assets.serving.plan import Plan, write_plan
+from liminal_assets.serving.control.plan import Plan, write_plan
+from liminal_assets.serving.control.supervisor import Supervisor
+from liminal_assets.serving.observing.cells import clear
 from liminal_assets.serving.port import bound_socket, shared_port
-from liminal_assets.serving.release import read_release
-from liminal_assets.serving.supervisor import Supervisor
+from liminal_assets.serving.releases.archive import CONFIG, RELEASE, unpack
+from liminal_assets.serving.releases.release import read_release
 
 if TYPE_CHECKING:
-    from liminal_assets.serving.drain import Drain
+    from liminal_assets.serving.log.drain import Drain
 
 __all__ = ["main", "run"]
 
@@ -130,7 +130,7 @@ def _drain(config: WorkerConfig) -> Drain | None:
     if config.spool is None or config.log is None:
         return None
     # DuckDB and Arrow are for those who log
-    from liminal_assets.serving.recording import drain_of
+    from liminal_assets.serving.log.recording import drain_of
 
     return drain_of(*config.log.as_project(Path(config.root)), config.folders, alone=False)
 

@@ -24,14 +24,14 @@ import uvicorn
 from liminal_assets.errors import StepError
 from liminal_assets.serving.app import ServingApp
 from liminal_assets.serving.config import WorkerConfig
-from liminal_assets.serving.connections import server_options
+from liminal_assets.serving.control.live import Follower
+from liminal_assets.serving.control.shadow import Comparer
 from liminal_assets.serving.engine import Sticky
-from liminal_assets.serving.guard import Guard
-from liminal_assets.serving.live import Follower
-from liminal_assets.serving.lookups import Lookups
-from liminal_assets.serving.shadow import Comparer
-from liminal_assets.serving.spool import Spool
-from liminal_assets.serving.watch import Watch
+from liminal_assets.serving.features.lookups import Lookups
+from liminal_assets.serving.guards.connections import server_options
+from liminal_assets.serving.guards.guard import Guard
+from liminal_assets.serving.log.spool import Spool
+from liminal_assets.serving.observing.watch import Watch
 
 if TYPE_CHECKING:
     from liminal_assets.serving.functions import Functions

@@ -15,15 +15,15 @@ import pytest
 
 from liminal_assets.cli.main import _run
 from liminal_assets.language.loading import load_project
-from liminal_assets.serving.counts import PairCounts, VersionCounts
-from liminal_assets.serving.evidence import Report
-from liminal_assets.serving.folders import ServingFolders
-from liminal_assets.serving.live import WorkerState
-from liminal_assets.serving.plan import Plan, Progress, write_plan
-from liminal_assets.serving.releases import prepare_release
-from liminal_assets.serving.rollout import Seen, evidence_of
+from liminal_assets.serving.control.evidence import Report
+from liminal_assets.serving.control.live import WorkerState
+from liminal_assets.serving.control.plan import Plan, Progress, write_plan
+from liminal_assets.serving.control.rollout import Seen, evidence_of
+from liminal_assets.serving.control.team import Place, Team, write_team
+from liminal_assets.serving.observing.counts import PairCounts, VersionCounts
+from liminal_assets.serving.releases.folders import ServingFolders
+from liminal_assets.serving.releases.preparation import prepare_release
 from liminal_assets.serving.server import sole_controller
-from liminal_assets.serving.team import Place, Team, write_team
 from liminal_assets.steps.side_by_side import Measured, SideBySide
 from liminal_assets.storage.journal import Decision, Journal
 from liminal_assets.storage.registry import ModelRegistry

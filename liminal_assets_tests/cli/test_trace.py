@@ -12,12 +12,12 @@ import pytest
 
 from liminal_assets.language.deployments import Deployment
 from liminal_assets.serving.app import ServingApp
-from liminal_assets.serving.folders import ServingFolders
-from liminal_assets.serving.live import LiveModel
+from liminal_assets.serving.control.live import LiveModel
+from liminal_assets.serving.log.recording import drain_of, spool_settings
+from liminal_assets.serving.log.spool import Spool
 from liminal_assets.serving.model import ServedModel
-from liminal_assets.serving.recording import drain_of, spool_settings
-from liminal_assets.serving.releases import prepare_release
-from liminal_assets.serving.spool import Spool
+from liminal_assets.serving.releases.folders import ServingFolders
+from liminal_assets.serving.releases.preparation import prepare_release
 from liminal_assets.steps.batch import score_batch
 from liminal_assets.storage.ids import sampled
 from liminal_assets.storage.tracking import tracking_client

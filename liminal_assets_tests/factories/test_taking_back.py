@@ -14,8 +14,8 @@ from liminal_assets.factories.models import model_assets
 from liminal_assets.factories.monitors import monitor_asset
 from liminal_assets.factories.sensors import retraining_sensor
 from liminal_assets.language.monitors import Monitor
-from liminal_assets.serving.folders import ServingFolders
-from liminal_assets.serving.plan import Plan, write_plan
+from liminal_assets.serving.control.plan import Plan, write_plan
+from liminal_assets.serving.releases.folders import ServingFolders
 from liminal_assets_tests.champions import Shop
 
 MONITOR = """

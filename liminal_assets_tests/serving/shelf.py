@@ -21,10 +21,10 @@ import numpy as np
 
 import liminal_assets as la
 from liminal_assets.serving.config import Grpc, WorkerConfig
-from liminal_assets.serving.folders import ServingFolders
 from liminal_assets.serving.port import bound_socket, shared_port
-from liminal_assets.serving.release import Release, write_release
-from liminal_assets.serving.source import Source
+from liminal_assets.serving.releases.folders import ServingFolders
+from liminal_assets.serving.releases.release import Release, write_release
+from liminal_assets.serving.releases.source import Source
 from liminal_assets.steps.signature import Field, Signature
 from liminal_assets.storage.journal import Journal
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import liminal_assets as la
+from liminal_assets.serving.log.records import Answered
 from liminal_assets.serving.model import ServedModel
-from liminal_assets.serving.records import Answered
 from liminal_assets.steps.scores import Scores
 from liminal_assets.steps.signature import Field, Signature
 from liminal_assets.storage.ids import row_ids

@@ -21,15 +21,15 @@ from liminal_assets.language.deployments import SERVER_PATHS
 from liminal_assets.language.diagnostics import InvalidProjectError
 from liminal_assets.serving import create_app
 from liminal_assets.serving.app import ServingApp
-from liminal_assets.serving.auth import AuthConfig, Authenticator, digest
 from liminal_assets.serving.config import EndpointFunction, Endpoints, Limits, WorkerConfig
 from liminal_assets.serving.functions import Functions
-from liminal_assets.serving.guard import Guard
-from liminal_assets.serving.spool import Spool
-from liminal_assets.serving.watch import Watch
+from liminal_assets.serving.guards.auth import AuthConfig, Authenticator, digest
+from liminal_assets.serving.guards.guard import Guard
+from liminal_assets.serving.log.spool import Spool
+from liminal_assets.serving.observing.watch import Watch
 from liminal_assets.serving.worker import make_app
 from liminal_assets_tests.serving.conftest import SIGNATURE, running
-from liminal_assets_tests.serving.test_protection import config, project
+from liminal_assets_tests.serving.guards.test_protection import config, project
 
 KEY = "a-key-of-tests-that-nobody-knows"
 GO = threading.Event()

@@ -17,18 +17,18 @@ from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks as of_openapi
 
 from liminal_assets.serving.app import ServingApp
-from liminal_assets.serving.auth import AuthConfig, Authenticator, JwtConfig, digest
 from liminal_assets.serving.config import Limits
-from liminal_assets.serving.folders import ServingFolders
+from liminal_assets.serving.control.live import LiveModel, State
+from liminal_assets.serving.control.team import Place, Team, write_team
 from liminal_assets.serving.functions import Functions
-from liminal_assets.serving.guard import Guard
-from liminal_assets.serving.live import LiveModel, State
+from liminal_assets.serving.guards.auth import AuthConfig, Authenticator, JwtConfig, digest
+from liminal_assets.serving.guards.guard import Guard
+from liminal_assets.serving.log.records import Recording
+from liminal_assets.serving.log.spool import Spool, SpoolSettings
+from liminal_assets.serving.observing.watch import Watch
 from liminal_assets.serving.openapi import Described, openapi
 from liminal_assets.serving.openapi.operations import OPERATIONS
-from liminal_assets.serving.records import Recording
-from liminal_assets.serving.spool import Spool, SpoolSettings
-from liminal_assets.serving.team import Place, Team, write_team
-from liminal_assets.serving.watch import Watch
+from liminal_assets.serving.releases.folders import ServingFolders
 from liminal_assets_tests.serving.conftest import running
 
 KEY = "a-key-of-tests-that-nobody-knows"

@@ -22,10 +22,10 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from liminal_assets.serving.auth import AuthConfig, JwtConfig
 from liminal_assets.serving.config import Tls, WorkerConfig
-from liminal_assets.serving.folders import ServingFolders
+from liminal_assets.serving.guards.auth import AuthConfig, JwtConfig
 from liminal_assets.serving.port import bound_socket
+from liminal_assets.serving.releases.folders import ServingFolders
 from liminal_assets_tests.certificates import certificate
 from liminal_assets_tests.serving.shelf import Constant, make_release, until
 

@@ -14,12 +14,12 @@ import pytest
 import liminal_assets as la
 from liminal_assets.language.loading import Project, load_project
 from liminal_assets.serving.app import ServingApp
-from liminal_assets.serving.live import LiveModel
-from liminal_assets.serving.lookup_settings import lookup_config
-from liminal_assets.serving.lookups import Lookups
+from liminal_assets.serving.control.live import LiveModel
+from liminal_assets.serving.features.lookups import Lookups
+from liminal_assets.serving.features.settings import lookup_config
 from liminal_assets.serving.model import ServedModel
-from liminal_assets.serving.release import Release
-from liminal_assets.serving.releases import prepare_release
+from liminal_assets.serving.releases.preparation import prepare_release
+from liminal_assets.serving.releases.release import Release
 from liminal_assets.storage.online import OnlineStore
 from liminal_assets.storage.registry import ModelRegistry
 from liminal_assets.storage.tables import TableStore

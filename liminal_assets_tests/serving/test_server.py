@@ -19,9 +19,9 @@ import pytest
 
 import liminal_assets as la
 from liminal_assets.serving.config import WorkerConfig
+from liminal_assets.serving.control.supervisor import Supervisor
 from liminal_assets.serving.port import bound_socket, holder_of
 from liminal_assets.serving.server import sole_controller
-from liminal_assets.serving.supervisor import Supervisor
 from liminal_assets_tests.serving.shelf import DEPLOYMENT, Serving, Shelf, serving, until
 
 

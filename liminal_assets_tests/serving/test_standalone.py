@@ -18,11 +18,11 @@ import pytest
 
 from liminal_assets.errors import StepError
 from liminal_assets.language.loading import load_project
-from liminal_assets.serving.archive import pack, unpack
 from liminal_assets.serving.config import WorkerConfig
 from liminal_assets.serving.port import bound_socket
-from liminal_assets.serving.release import Release, read_release
-from liminal_assets.serving.releases import prepare_release
+from liminal_assets.serving.releases.archive import pack, unpack
+from liminal_assets.serving.releases.preparation import prepare_release
+from liminal_assets.serving.releases.release import Release, read_release
 from liminal_assets.steps.proof import Proof
 from liminal_assets_tests.champions import Shop
 

@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from liminal_assets.serving.connections import GuardedProtocol
+from liminal_assets.serving.guards.connections import GuardedProtocol
 from liminal_assets.serving.messages import Response
 
 REQUEST = b"POST / HTTP/1.1\r\nhost: here\r\ncontent-length: 2\r\n"

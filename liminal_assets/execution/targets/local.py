@@ -9,7 +9,7 @@ from typing import ClassVar
 from liminal_assets.execution.records import Records
 from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.loading import Project
-from liminal_assets.serving.releases import prepare_release
+from liminal_assets.serving.releases.preparation import prepare_release
 from liminal_assets.steps.deploy import Deployed, Target, TargetStatus
 from liminal_assets.steps.proof import Proof
 from liminal_assets.steps.trial import server_on_trial

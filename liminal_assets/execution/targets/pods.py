@@ -17,7 +17,7 @@ from liminal_assets.language.deployments import Deployment, Serve
 from liminal_assets.language.loading import Project
 from liminal_assets.language.targets import PodTarget
 from liminal_assets.serving.config import WorkerConfig
-from liminal_assets.serving.release import Release
+from liminal_assets.serving.releases.release import Release
 
 __all__ = [
     "GRPC_PORT",

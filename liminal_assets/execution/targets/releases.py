@@ -16,14 +16,14 @@ from liminal_assets.language.diagnostics import Diagnostic, Location
 from liminal_assets.language.loading import Project
 from liminal_assets.language.prediction_log import PredictionLogging
 from liminal_assets.language.targets import RemoteTarget
-from liminal_assets.serving.archive import pack
 from liminal_assets.serving.config import WorkerConfig
-from liminal_assets.serving.destination import LogDestination
-from liminal_assets.serving.lookup_settings import lookup_config
-from liminal_assets.serving.protection import protected
-from liminal_assets.serving.recording import spool_settings
-from liminal_assets.serving.release import Release
-from liminal_assets.serving.releases import prepare_release
+from liminal_assets.serving.features.settings import lookup_config
+from liminal_assets.serving.guards.protection import protected
+from liminal_assets.serving.log.destination import LogDestination
+from liminal_assets.serving.log.recording import spool_settings
+from liminal_assets.serving.releases.archive import pack
+from liminal_assets.serving.releases.preparation import prepare_release
+from liminal_assets.serving.releases.release import Release
 from liminal_assets.steps.deploy import Target
 from liminal_assets.storage.registry import ModelVersion
 

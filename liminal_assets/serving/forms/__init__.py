@@ -6,8 +6,8 @@
 | ``onnxruntime`` | the same, and trees as a graph on 64-bit floats | NumPy, ONNX Runtime |
 | ``pipeline`` | the registered model itself | scikit-learn, pandas |
 
-A form is made where the registry is (:mod:`liminal_assets.serving.releases`); here it is only
-read, and nothing is imported that it doesn't need.
+A form is made where the registry is (:mod:`liminal_assets.serving.releases.preparation`); here it
+is only read, and nothing is imported that it doesn't need.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from liminal_assets.errors import StepError
 
 if TYPE_CHECKING:
     from liminal_assets.serving.model import Predictor
-    from liminal_assets.serving.release import Release
+    from liminal_assets.serving.releases.release import Release
 
 __all__ = ["load_form"]
 

@@ -13,7 +13,7 @@ from liminal_assets.serving.forms.folded import fold
 from liminal_assets.steps.scores import Scores
 
 if TYPE_CHECKING:
-    from liminal_assets.serving.release import Release
+    from liminal_assets.serving.releases.release import Release
 
 __all__ = ["Compiled", "load"]
 

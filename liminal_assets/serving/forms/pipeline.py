@@ -12,7 +12,7 @@ from liminal_assets.storage.modules import isolated_modules
 
 if TYPE_CHECKING:
     from liminal_assets.serving.model import PipelinePredictor
-    from liminal_assets.serving.release import Release
+    from liminal_assets.serving.releases.release import Release
 
 __all__ = ["copy_model", "load", "settings_of"]
 
@@ -48,8 +48,9 @@ def _file(flavor: Mapping[str, Any]) -> str:
 
 
 def load(release: Release) -> PipelinePredictor:
-    """The fitted pipeline. What :func:`~liminal_assets.serving.release.read_release` returns has
-    been compared with its digests; only such a file is unpickled.
+    """The fitted pipeline. What
+    :func:`~liminal_assets.serving.releases.release.read_release` returns has been compared with its
+    digests; only such a file is unpickled.
 
     Raises:
         StepError: the file has a format that isn't known.

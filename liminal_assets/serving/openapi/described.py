@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from liminal_assets.serving.auth import AuthConfig
 from liminal_assets.serving.config import Limits
+from liminal_assets.serving.guards.auth import AuthConfig
 from liminal_assets.serving.model import ServedModel
 from liminal_assets.serving.protocols.routes import Called, Page, Scoring
 from liminal_assets.steps.signature import Signature

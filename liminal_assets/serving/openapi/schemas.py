@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
+from liminal_assets.serving.control.team import WorkerHealth
+from liminal_assets.serving.log.spool import LogState
 from liminal_assets.serving.openapi.described import Described
 from liminal_assets.serving.protocols.tensors import TENSOR_TYPES
-from liminal_assets.serving.spool import LogState
-from liminal_assets.serving.team import WorkerHealth
 from liminal_assets.steps.signature import Field, FieldType, Signature
 
 __all__ = ["array", "components", "ref", "row_schemas", "text"]

@@ -9,14 +9,14 @@ from typing import Any
 
 from liminal_assets.serving.engine import Engine
 from liminal_assets.serving.errors import Problem, RequestError
-from liminal_assets.serving.flight import FLIGHT
+from liminal_assets.serving.guards.flight import FLIGHT
+from liminal_assets.serving.log.records import masked
+from liminal_assets.serving.log.segments import Feedback
+from liminal_assets.serving.log.spool import Spool
 from liminal_assets.serving.messages import Response
 from liminal_assets.serving.model import ServedModel
 from liminal_assets.serving.protocols.records import decode
 from liminal_assets.serving.protocols.routes import Request, Scoring
-from liminal_assets.serving.records import masked
-from liminal_assets.serving.segments import Feedback
-from liminal_assets.serving.spool import Spool
 from liminal_assets.serving.validation import validated
 from liminal_assets.steps.labels import label_text
 from liminal_assets.steps.signature import Field, Signature

@@ -16,9 +16,9 @@ from google.protobuf.message import DecodeError
 
 from liminal_assets.errors import StepError
 from liminal_assets.serving.config import Grpc, Tls
-from liminal_assets.serving.connections import MOST_CONNECTIONS
 from liminal_assets.serving.engine import Answer
 from liminal_assets.serving.errors import RequestError
+from liminal_assets.serving.guards.connections import MOST_CONNECTIONS
 from liminal_assets.serving.messages import Message, Receive, Response
 from liminal_assets.serving.model import ServedModel
 from liminal_assets.serving.protocols.inference import Served

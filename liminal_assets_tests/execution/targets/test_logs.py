@@ -18,7 +18,7 @@ import pytest
 
 import liminal_assets as la
 from liminal_assets.serving.config import WorkerConfig
-from liminal_assets.serving.destination import LogDestination
+from liminal_assets.serving.log.destination import LogDestination
 from liminal_assets.serving.port import bound_socket
 from liminal_assets.steps.deploy import deploy, target_mistakes
 from liminal_assets.steps.proof import Proof

@@ -16,12 +16,12 @@ from sklearn.pipeline import Pipeline
 
 from liminal_assets.language.loading import Project
 from liminal_assets.serving import create_app
-from liminal_assets.serving.auth import AuthConfig, Authenticator, digest
-from liminal_assets.serving.drain import Drain
-from liminal_assets.serving.guard import Guard
-from liminal_assets.serving.live import LiveModel, State
-from liminal_assets.serving.records import Recording
-from liminal_assets.serving.spool import Spool, SpoolSettings
+from liminal_assets.serving.control.live import LiveModel, State
+from liminal_assets.serving.guards.auth import AuthConfig, Authenticator, digest
+from liminal_assets.serving.guards.guard import Guard
+from liminal_assets.serving.log.drain import Drain
+from liminal_assets.serving.log.records import Recording
+from liminal_assets.serving.log.spool import Spool, SpoolSettings
 from liminal_assets.storage.ids import new_id
 from liminal_assets.storage.predictions import PredictionLog
 from liminal_assets_tests.serving.conftest import SIGNATURE, running

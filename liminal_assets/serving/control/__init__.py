@@ -1,0 +1,1 @@
+"""What decides which release answers, and keeps the processes up that do."""

@@ -1,0 +1,1 @@
+"""Releases: versions of a model as folders that a server answers from."""
