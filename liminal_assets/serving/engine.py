@@ -177,7 +177,9 @@ class Engine:
             RequestError: 422 for values that are wrong or have no answer, 503 while what rows leave
                 out can't be looked up.
         """
-        if (flight := FLIGHT.get()) and flight.span is not None:
+        flight = FLIGHT.get()
+        # rows that had to be looked up come twice
+        if flight is not None and flight.span is not None and not flight.decoded:
             flight.decoded = time.time()
         if self.lookups is None or model.features is None:
             columns = validated(rows, model.signature)

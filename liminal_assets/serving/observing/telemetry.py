@@ -123,11 +123,12 @@ class Telemetry:
             return
         span.set_attribute("liminal.prediction.id", flight.prediction_id)
         span.set_attribute("liminal.rows", flight.rows)
-        checked, written = flight.decoded or flight.asked, flight.encoded or now
+        read, written = flight.decoded or flight.asked, flight.encoded or now
+        complete = flight.looked_up[1] if flight.looked_up else read
         parts = {
-            "decode": (flight.received, checked),
+            "decode": (flight.received, read),
             **({"look up": flight.looked_up} if flight.looked_up else {}),
-            **({"validate": (checked, flight.asked)} if flight.decoded else {}),
+            **({"validate": (complete, flight.asked)} if flight.decoded else {}),
             "predict": (flight.asked, flight.answered),
             "encode": (flight.answered, written),
             **({"log": (written, now)} if flight.encoded else {}),

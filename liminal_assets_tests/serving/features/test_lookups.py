@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -527,7 +528,9 @@ def test_a_lookup_is_a_part_of_its_trace(there: Online) -> None:
     spans = [span for each in got for scope in each.scope_spans for span in scope.spans]
     parts = {span.name: span for span in spans}
     assert parts["look up"].parent_span_id == parts["POST /predict"].span_id
-    assert parts["look up"].end_time_unix_nano <= parts["decode"].end_time_unix_nano
+    in_order = [parts[name] for name in ("decode", "look up", "validate", "predict")]
+    for earlier, later in pairwise(in_order):
+        assert earlier.end_time_unix_nano <= later.start_time_unix_nano
 
 
 @pytest.mark.slow
