@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -164,4 +165,5 @@ def scaled(estimator: Any) -> Any:
 
 
 def named(estimator: Any) -> str:
-    return "".join(str(estimator).split())[:60]
+    """The name of a test: the same in every process, so without addresses of functions."""
+    return re.sub(r"\s+(at 0x[0-9a-f]+)?", "", str(estimator))[:60]
