@@ -37,6 +37,7 @@ __all__ = [
     "as_name",
     "is_owner",
     "one_of_keys",
+    "switched",
     "write_duration",
 ]
 
@@ -216,6 +217,20 @@ class Spec(BaseModel):
         if location is not None and spec is not data:
             spec._location = location
         return spec
+
+
+def switched(data: Any) -> Any:
+    """``true`` and ``false`` are short for the defaults and for none.
+
+    Raises:
+        ValueError: it is neither of them nor says how; ``yes`` is a word in YAML 1.2.
+    """
+    if isinstance(data, bool):
+        return {} if data else None
+    if isinstance(data, str | int | float | list):
+        shown = "a list" if isinstance(data, list) else repr(data)
+        raise ValueError(f"must be true, false or a mapping of keys, not {shown}")
+    return data
 
 
 def one_of_keys(spec: Spec, *keys: str) -> str:

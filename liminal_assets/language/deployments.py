@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from importlib.metadata import EntryPoint, entry_points
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
-from liminal_assets.language.base import Block, Duration, Name, Names, Options, Spec, one_of_keys
+from liminal_assets.language.base import (
+    Block,
+    Duration,
+    Name,
+    Names,
+    Options,
+    Spec,
+    one_of_keys,
+    switched,
+)
 from liminal_assets.language.lookups import FeatureLookups
 from liminal_assets.language.prediction_log import PredictionLogging
 from liminal_assets.language.protection import (
@@ -50,11 +59,6 @@ def deployment_targets() -> Mapping[str, EntryPoint]:
     the group ``liminal_assets.targets``)."""
     own = (EntryPoint(name, value, _GROUP) for name, value in OWN_TARGETS.items())
     return {point.name: point for point in [*entry_points(group=_GROUP), *own]}
-
-
-def _switched(data: Any) -> Any:
-    """``true`` and ``false`` are short for the defaults and for none."""
-    return ({} if data else None) if isinstance(data, bool) else data
 
 
 _ONE_PORT = ("kserve", "sagemaker")
@@ -111,7 +115,7 @@ class Serve(Spec):
     """What ``target: sagemaker`` needs."""
     options: Options = {}
     """What an installed target needs."""
-    host: str = "127.0.0.1"
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """0: any free port."""
     grpc_port: Annotated[int, Field(ge=0, le=65535)] | None = None
@@ -129,18 +133,18 @@ class Serve(Spec):
     """``auto``: the fastest form of the model that was proved to answer as the trained pipeline;
     ``pipeline``: always that itself."""
     batching: Annotated[
-        Batching | None, BeforeValidator(_switched, json_schema_input_type=bool | Batching)
+        Batching | None, BeforeValidator(switched, json_schema_input_type=bool | Batching)
     ] = None
     """Let one call of a slow model answer the one-row requests that came during the call before:
     ``true``, or how. One that finds the model free waits for nobody. Default: a call each."""
     log_predictions: Annotated[
         PredictionLogging | None,
-        BeforeValidator(_switched, json_schema_input_type=bool | PredictionLogging),
+        BeforeValidator(switched, json_schema_input_type=bool | PredictionLogging),
     ] = PredictionLogging()
     """Append answered rows to the prediction log, which monitors read; or how."""
     features: Annotated[
         FeatureLookups | None,
-        BeforeValidator(_switched, json_schema_input_type=bool | FeatureLookups),
+        BeforeValidator(switched, json_schema_input_type=bool | FeatureLookups),
     ] = FeatureLookups()
     """Look up in the online store what a row leaves out, by its entity, where the model's feature
     is ``online``; or how; or ``false``."""
@@ -194,6 +198,7 @@ class Serve(Spec):
         return self
 
 
+HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 Share = Annotated[float, Field(gt=0, le=100)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -257,7 +262,7 @@ class Rollout(Spec):
     slices: tuple[str, ...] = ()
     """Columns by whose values answers are compared besides; default: those that the model is
     evaluated by."""
-    sticky: Annotated[str, Field(min_length=1)] | None = None
+    sticky: HeaderName | None = None
     """Canary: ``entity``, and requests about the same entity are answered by the same version; or
     the name of a header (gRPC: of metadata), and those that say the same there are. Without it
     each request is drawn by itself."""

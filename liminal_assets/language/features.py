@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from liminal_assets.language.base import Block, Duration, FunctionPath, Name, Names, Spec
+from liminal_assets.language.base import Block, Duration, FunctionPath, Name, Names, Spec, switched
 from liminal_assets.language.datasets import Check, Column, Freshness
 
 __all__ = ["Feature", "Join", "Online"]
@@ -78,15 +78,6 @@ class Online(Spec):
     models that learned from it."""
 
 
-def _online(data: Any) -> Any:
-    """``online: true`` and ``false`` are short for the defaults and for not at all."""
-    if isinstance(data, bool):
-        return {} if data else None
-    if isinstance(data, str | int | float | list):
-        raise ValueError("must be true, false, or how: {expire_after: 90d}")
-    return data
-
-
 class Feature(Block):
     """Model inputs as an asset, one row per entity and moment."""
 
@@ -109,7 +100,7 @@ class Feature(Block):
     """Blocks and tasks (``pipeline/task``) that must be there first though it reads none of their
     rows."""
     online: Annotated[
-        Online | None, BeforeValidator(_online, json_schema_input_type=bool | Online)
+        Online | None, BeforeValidator(switched, json_schema_input_type=bool | Online)
     ] = None
     """``true``, or how: keep the newest row per entity in the online store, for requests that carry
     only the entity."""

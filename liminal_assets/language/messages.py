@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -22,6 +23,17 @@ _CODES = {
     "value_error": "invalid-value",
     "string_pattern_mismatch": "invalid-value",
 }
+_WORDS = {
+    **dict.fromkeys(
+        ("model_type", "dict_type", "model_attributes_type"), "must be a mapping of keys"
+    ),
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    "string_type": "must be text",
+}
+"""pydantic's types of errors that name types of Python."""
 
 
 def diagnostics_of(
@@ -39,7 +51,9 @@ def diagnostics_of(
         model: the spec of ``document``.
     """
     for item in error.errors(include_url=False):
-        path = (*prefix, *item["loc"])
+        path, other = _written(document, (*prefix, *item["loc"]))
+        if other:
+            continue
         kind = item["type"]
         missing = kind == "missing"
         place = path[:-1] if missing else path
@@ -64,8 +78,40 @@ def _message(item: Any, path: tuple[Any, ...], written: str) -> str:
     if kind == "value_error":
         return f"{last}: {item['ctx']['error']}" if written else str(item["ctx"]["error"])
     message = item["msg"][0].lower() + item["msg"][1:]
-    shown = f", not {value!r}" if isinstance(value, str | int | float | bool | None) else ""
-    return f"{last}: {message.replace('input should', 'must')}{shown}"
+    said = _WORDS.get(kind) or re.sub("^(input|string) should", "must", message)
+    return f"{last}: {said}{_shown(value, of_type=kind in _WORDS)}"
+
+
+def _shown(value: Any, *, of_type: bool) -> str:
+    """What was written instead, as YAML has it; of what isn't a word or number its type alone."""
+    if value is None or isinstance(value, bool):
+        return f", not {'null' if value is None else str(value).lower()}"
+    if isinstance(value, str | int | float):
+        return f", not {value!r}"
+    if not of_type or not isinstance(value, Mapping | list):
+        return ""
+    return ", not a mapping" if isinstance(value, Mapping) else ", not a list"
+
+
+def _written(document: Any, path: tuple[str | int, ...]) -> tuple[tuple[str | int, ...], bool]:
+    """A path without the names that pydantic gives to what a value may be (``literal[…]``,
+    ``function-wrap[…]``), and whether the error is about another kind of value than was written: a
+    word where there is a mapping, or the other way round."""
+    node, steps = document, []
+    for step in path:
+        if isinstance(step, str) and "[" in step and not _holds(node, step):
+            if step.startswith("function-") != isinstance(node, Mapping):
+                return path, True
+            continue
+        steps.append(step)
+        node = node[step] if _holds(node, step) else None
+    return tuple(steps), False
+
+
+def _holds(node: Any, step: str | int) -> bool:
+    if isinstance(node, Mapping):
+        return step in node
+    return isinstance(node, list) and isinstance(step, int) and step < len(node)
 
 
 def _parent(path: tuple[Any, ...]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from liminal_assets.language.base import Duration, Name, Spec
 
@@ -15,7 +15,7 @@ __all__ = ["HashMask", "LogTarget", "PredictionLogging"]
 class HashMask(Spec):
     """A column whose values are replaced by keyed digests."""
 
-    hash: Annotated[str, Field(min_length=1)]
+    hash: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
     """The environment variable that holds the key (the salt)."""
 
 

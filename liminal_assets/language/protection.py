@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
-from liminal_assets.language.base import Duration, Names, Spec, one_of_keys
+from liminal_assets.language.base import Duration, Names, Spec, one_of_keys, switched
 
 __all__ = [
     "AccessLog",
@@ -194,13 +194,9 @@ class AccessLog(Spec):
     """The share of requests answered with 2xx that are written; others always are."""
 
 
-def _switch(value: Any) -> Any:
-    return {True: {}, False: None}[value] if isinstance(value, bool) else value
-
-
 AccessLogOption = Annotated[
     AccessLog | None,
-    BeforeValidator(_switch, json_schema_input_type=bool | AccessLog | None),
+    BeforeValidator(switched, json_schema_input_type=bool | AccessLog | None),
 ]
 """``true``, or how."""
 
@@ -208,7 +204,7 @@ AccessLogOption = Annotated[
 class Telemetry(Spec):
     """Traces by OpenTelemetry; the extra ``telemetry`` must be installed."""
 
-    otlp: str | None = None
+    otlp: Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+")] | None = None
     """The collector's URL for OTLP over HTTP; default: what the ``OTEL_…`` variables say."""
     service_name: str | None = None
     """Default: the deployment's name."""

@@ -46,7 +46,8 @@ def load_function(
     module = import_module(project, module_name, location)
     function = getattr(module, name, None)
     if not callable(function):
-        hint = did_you_mean(name, (n for n in vars(module) if not n.startswith("_")))
+        there = (n for n, it in vars(module).items() if callable(it) and not n.startswith("_"))
+        hint = did_you_mean(name, there)
         raise StepError(f"{module_name} has no function {name!r}", location=location, hint=hint)
     return function  # type: ignore[no-any-return]
 

@@ -157,6 +157,33 @@ def test_a_mistake_has_its_place_its_code_and_a_hint(
         assert hint in f"{first.hint} {first.message}"
 
 
+@pytest.mark.parametrize(
+    ("serve", "message"),
+    [
+        ("{port: abc}", "port: must be a whole number, not 'abc'"),
+        ("{port: 1.5}", "port: must be a whole number, not 1.5"),
+        ("{port: null}", "port: must be a whole number, not null"),
+        ("{max_body_mb: 16MB}", "max_body_mb: must be a number, not '16MB'"),
+        ("{features: {required: maybe}}", "required: must be true or false, not 'maybe'"),
+        ("{host: 1}", "host: must be text, not 1"),
+        ("{host: ''}", "host: must have at least 1 character, not ''"),
+        ("{tls: true}", "tls: must be a mapping of keys, not true"),
+        ("{batching: on}", "batching: must be true, false or a mapping of keys, not 'on'"),
+        ("{access_log: a.jsonl}", "access_log: must be true, false or a mapping of keys"),
+        ("{endpoints: {endpoint: /x}}", "endpoints: must be a list, not a mapping"),
+        ("{telemetry: {otlp: collector}}", "otlp: must match pattern '^https?:"),
+        ("8080", "serve: must be a mapping of keys, not 8080"),
+    ],
+)
+def test_a_value_of_another_type_is_told_in_words_of_yaml(
+    tmp_path: Path, serve: str, message: str
+) -> None:
+    text = RAW + f"deployments:\n  - {{deployment: d, model: m, serve: {serve}}}\n"
+    found = [one for one in mistakes(tmp_path, text) if one.code != "unknown-reference"]
+    assert found[0].location.line == 6
+    assert found[0].message.startswith(message)
+
+
 def test_a_reference_to_a_block_that_is_wrong_is_no_mistake(tmp_path: Path) -> None:
     text = RAW.replace("fetch:", "fecht:") + "features:\n  - {feature: f, from: raw, entity: i}\n"
     assert [d.code for d in mistakes(tmp_path, text)] == ["unknown-key"]

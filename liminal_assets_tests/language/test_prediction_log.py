@@ -31,6 +31,10 @@ WATCH = """monitors:
         ("{rotate: 2h}", "invalid-value", "'rotate' must be between 100ms and 1h"),
         ("{mask: {a: blur}}", "invalid-value", "blur"),
         ("{mask: {a: {hash: ''}}}", "invalid-value", "hash"),
+        ("{mask: {a: {hash: my salt}}}", "invalid-value", "hash: must match"),
+        ("{mask: {a: [hash]}}", "invalid-value", "a: must be 'drop', 'hash' or 'null'"),
+        ("{mask: [a]}", "invalid-type", "mask: must be a mapping of keys, not a list"),
+        ("yes", "invalid-value", "log_predictions: must be true, false or a mapping of keys"),
         ("{durabel: true}", "unknown-key", "durabel"),
         ("{to: {connection: nope, table: t}}", "unknown-reference", "no connection is called"),
         ("{to: {table: t}}", "missing-key", "the project has no connections"),
@@ -46,6 +50,16 @@ def test_what_is_wrong_is_told_at_its_line(
     assert mistake.code == code
     assert mistake.location.line == 7
     assert message in mistake.message
+
+
+def test_a_mapping_is_told_what_is_wrong_with_a_mapping_alone(tmp_path: Path) -> None:
+    (tmp_path / "liminal.yml").write_text(HEAD % "{mask: {a: {hsh: SALT}}}")
+    with pytest.raises(InvalidProjectError) as raised:
+        load_project(tmp_path)
+    assert [(d.location.column, d.message, d.hint) for d in raised.value.diagnostics] == [
+        (41, "'hash' is missing in a", None),
+        (42, "unknown key 'hsh' in a", "did you mean 'hash'?"),
+    ]
 
 
 def test_a_monitor_that_names_a_masked_column_is_told(tmp_path: Path) -> None:

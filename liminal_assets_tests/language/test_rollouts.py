@@ -46,6 +46,7 @@ def write(folder: Path, rollout: str, serve: str = "{}") -> Path:
         ("{strategy: shadow, rollback_on: {slice_worse_by: 0.1}}", "'slice_worse_by' needs"),
         ("{min_labels: 5}", "'min_labels' goes with 'strategy: canary or shadow'"),
         ("{strategy: canary, sticky: ''}", "sticky"),
+        ("{strategy: canary, sticky: 'x user'}", "sticky"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(tmp_path: Path, rollout: str, message: str) -> None:

@@ -89,6 +89,13 @@ def test_what_cannot_be_called_is_one_message(tmp_path: Path, code: str, message
         called(tmp_path, code, MORE)
 
 
+def test_what_is_no_function_is_not_named_in_its_place(tmp_path: Path) -> None:
+    code = "import json as make\n\ndef made(sales): ...\n"
+    with pytest.raises(la.StepError, match="has no function 'make'") as raised:
+        called(tmp_path, code)
+    assert raised.value.hint == "did you mean 'made'?"
+
+
 def test_an_exception_is_told_with_the_frames_of_the_users_files_only(tmp_path: Path) -> None:
     code = """
 import json

@@ -14,6 +14,7 @@ from liminal_assets.errors import StepError
 from liminal_assets.language.deployments import Deployment, Serve
 from liminal_assets.language.diagnostics import Diagnostic, Location
 from liminal_assets.language.loading import Project
+from liminal_assets.language.prediction_log import HashMask
 from liminal_assets.language.protection import Auth, Jwt, Secret
 from liminal_assets.serving.config import (
     EndpointFunction,
@@ -80,6 +81,10 @@ def protection_mistakes(project: Project) -> Iterator[Diagnostic]:
             yield from _missing_files(project, deployment)
         if spec.auth:
             yield from _auth_mistakes(project, deployment, spec.auth)
+        for column, how in spec.log_predictions.mask.items() if spec.log_predictions else ():
+            if isinstance(how, HashMask) and not os.environ.get(how.hash):
+                at = project.locate(deployment, "serve", "log_predictions", "mask", column, "hash")
+                yield _not_set(at, how.hash)
 
 
 def _auth_mistakes(project: Project, deployment: Deployment, auth: Auth) -> Iterator[Diagnostic]:
@@ -103,7 +108,11 @@ def _auth_mistakes(project: Project, deployment: Deployment, auth: Auth) -> Iter
         where = project.locate(deployment, *at, "jwt", key=True)
         message = "tokens that are meant for other servers are taken too"
         yield Diagnostic(where, "no-audience", message, "name this one: 'audience: …'", "warning")
-    secret = auth.jwt.key
+    jwks, secret = auth.jwt.jwks, auth.jwt.key
+    if jwks and "://" not in jwks and not _path(project, jwks).is_file():
+        where = project.locate(deployment, *at, "jwt", "jwks")
+        message = f"there is no file {jwks} here"
+        yield Diagnostic(where, "missing-file", message, severity="warning")
     if secret is None:
         return
     where = project.locate(deployment, *at, "jwt", "key")

@@ -180,3 +180,17 @@ def test_what_validate_says_of_secrets(tmp_path: Path, monkeypatch: pytest.Monke
     loose = "auth: {jwt: {algorithms: [RS256], jwks: 'https://issuer/keys'}}"
     (mistake,) = protection_mistakes(project(tmp_path, loose))
     assert (mistake.code, mistake.severity) == ("no-audience", "warning")
+    local = "auth: {jwt: {algorithms: [RS256], jwks: keys.json, audience: late}}"
+    (mistake,) = protection_mistakes(project(tmp_path, local))
+    assert (mistake.code, mistake.message) == ("missing-file", "there is no file keys.json here")
+
+
+def test_a_salt_that_is_not_here_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = project(tmp_path, "log_predictions: {mask: {carrier: {hash: TEST_SALT}, stops: hash}}")
+    (mistake,) = protection_mistakes(made)
+    assert (mistake.code, mistake.is_error) == ("missing-secret", False)
+    assert "TEST_SALT" in mistake.message
+    monkeypatch.setenv("TEST_SALT", KEY)
+    assert not list(protection_mistakes(made))
