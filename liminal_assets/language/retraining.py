@@ -92,8 +92,9 @@ class Trigger(Spec):
     """One reason to train again."""
 
     breach: Literal[True] | Annotated[Names, Field(min_length=1)] | None = None
-    """A window broke a bound. Written as ``breach`` alone; ``{breach: performance}`` or
-    ``{breach: [drift, performance]}`` counts the bounds of these checks only."""
+    """A window broke a bound, other than of data quality: nothing is to be learned from broken
+    rows. Written as ``breach`` alone; ``{breach: performance}`` or ``{breach: [drift, quality]}``
+    counts the bounds of these checks only."""
     labels: Annotated[int, Field(ge=1)] | None = None
     """So many rows got their label since the model last learned."""
     every: _CadenceField | None = None
@@ -121,7 +122,9 @@ class Trigger(Spec):
 
     def counts(self, check: str) -> bool:
         """Whether a broken bound of a check is a reason."""
-        return self.breach is True or check in (self.breach or ())
+        if self.breach is True:
+            return check != "quality"
+        return check in (self.breach or ())
 
     @property
     def kind(self) -> str:

@@ -69,7 +69,7 @@ def _held(
     policy: Retrain, state: PolicyState, new: Sequence[Judgement], now: Situation
 ) -> tuple[PolicyState, _News]:
     """The state with the breaches that are to be answered, and what came of the others."""
-    good = [judgement for judgement in new if judgement.judged and not _counted(policy, judgement)]
+    good = [judgement for judgement in new if judgement.judged and not _bad(policy, judgement)]
     counted = (breach for breach in state.held if _counted(policy, breach))
     waiting = (b for b in counted if not any(_recovered(b, later) for later in good))
     held = {breach.key: breach for breach in waiting if breach.key not in state.handled}
@@ -88,6 +88,12 @@ def _held(
         else:
             held[key] = judgement
     return replace(state, held=tuple(sorted(held.values(), key=moment_of))), news
+
+
+def _bad(policy: Retrain, judgement: Judgement) -> bool:
+    """Whether a window doesn't show that all is well again: of broken rows nobody knows."""
+    quality = any(cause.check == "quality" for cause in judgement.causes)
+    return quality or bool(_counted(policy, judgement))
 
 
 def _counted(policy: Retrain, judgement: Judgement) -> list[Cause]:

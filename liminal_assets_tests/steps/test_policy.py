@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liminal_assets.language.monitors import Monitor
+from liminal_assets.language.retraining import Trigger
 from liminal_assets.steps.decision import Decision, Promotion, Situation
 from liminal_assets.steps.judgement import Cause, Judgement, Window
 from liminal_assets.steps.memory import PolicyState
@@ -486,3 +487,15 @@ def test_a_window_in_which_only_others_broke_makes_a_breach_obsolete() -> None:
     waits = decide(PolicyState(), [replace(judged(1), causes=fell)], policy)
     assert waits.reason == "the breach in 2024-01-02 waits: 1 of 2 windows in a row"
     assert decide(waits.state, [judged(2)], policy).state.held == ()
+
+
+def test_nothing_is_learned_from_broken_rows_and_nothing_is_well_because_of_them() -> None:
+    gone = (Cause("quality", "price missing", 0.4, "at most 0.05"),)
+    broken = replace(judged(2), causes=gone)
+    alone = decide(PolicyState(), [broken])
+    assert alone.retraining is None
+    assert alone.reason == "nothing to do: 2024-01-03 is a breach, which 'when' leaves out"
+    waits = decide(PolicyState(), [judged(1)], {"consecutive": 2})
+    assert decide(waits.state, [broken], {"consecutive": 2}).state.held == waits.state.held
+    assert not Trigger(breach=True).counts("quality")
+    assert Trigger(breach=("quality",)).counts("quality")
