@@ -74,12 +74,14 @@ class RequestError(Exception):
         """What is wrong in one text, for protocols that have no list of problems."""
         said = self.message
         if self.problems:
-            # the first one may be in the message already
-            said = said.removesuffix(f"; {self.problems[0].field}: {self.problems[0].message}")
+            # the first one may be in the message already, or be all of it
+            first = f"{self.problems[0].field}: {self.problems[0].message}"
+            said = said.removesuffix(f"; {first}")
+            said = "" if said in (first, self.problems[0].message) else said
         told = [
             f"{problem.field}: {problem.message} (row {problem.row})"
             for problem in self.problems[:_TOLD]
         ]
         left = len(self.problems) - len(told)
         told += [f"and {left} more"] if left else []
-        return "; ".join([said, *told])
+        return "; ".join([said, *told] if said else told)

@@ -7,13 +7,15 @@ answers alike does the release hold it; otherwise the release holds the register
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from liminal_assets.errors import StepError
 from liminal_assets.language.deployments import Deployment
+from liminal_assets.language.diagnostics import did_you_mean
 from liminal_assets.language.loading import Project
 from liminal_assets.serving.forms.pipeline import copy_model, settings_of
 from liminal_assets.serving.releases.folders import ServingFolders
@@ -30,6 +32,8 @@ from liminal_assets.storage.registry import ModelRegistry, ModelVersion
 from liminal_assets.storage.tracking import import_mlflow
 
 __all__ = ["prepare_release"]
+
+_log = logging.getLogger("liminal_assets.serving")
 
 _HELD_OUT = 300
 """Rows of the training reference that a form is asked about."""
@@ -75,6 +79,8 @@ def prepare_release(
     features = feature_source(project, deployment, version, signature)
     if features and features["specification"]:
         signature = signature.storing(features["entity"])
+    for message in _without_effect(project, deployment, version, signature):
+        _log.warning("%s", message)
     known = _known_rows(project, deployment.model, version, signature)
     whole = (row for row in known if None not in row.values())
     wanted = deployment.serve.form if deployment.serve else "auto"
@@ -100,6 +106,27 @@ def prepare_release(
     return made or _itself(folder, release, model, flavor, refused)
 
 
+def _without_effect(
+    project: Project, deployment: Deployment, version: ModelVersion, signature: Signature
+) -> Iterator[str]:
+    """What names a column that the version doesn't have: a mask that masks nothing, a slice. An
+    earlier or later version may have it, so that it is no mistake."""
+    kept = deployment.serve.log_predictions if deployment.serve else None
+    named: list[tuple[str, tuple[str | int, ...]]] = [
+        (name, ("serve", "log_predictions", "mask", name)) for name in (kept.mask if kept else ())
+    ]
+    for index, name in enumerate(deployment.rollout.slices):
+        named.append((name, ("rollout", "slices", index)))
+    for name, path in named:
+        if name not in signature.known:
+            at = project.locate(deployment, *path, key=isinstance(path[-1], str))
+            hint = did_you_mean(name, signature.known)
+            yield (
+                f"{at}: version {version.version} of {version.name} has no column {name!r}"
+                + (f" ({hint})" if hint else "")
+            )
+
+
 def _baseline(
     project: Project, deployment: Deployment, version: ModelVersion, signature: Signature
 ) -> list[dict[str, Any]]:
@@ -111,8 +138,8 @@ def _baseline(
         return []
     wanted = [*filter(is_answer, reference.columns), *signature.names]
     known = [identifier(name) for name in wanted if name in reference.columns]
-    logging = deployment.serve.log_predictions if deployment.serve else None
-    return baseline(reference.project(", ".join(known)), logging.mask if logging else ())
+    kept = deployment.serve.log_predictions if deployment.serve else None
+    return baseline(reference.project(", ".join(known)), kept.mask if kept else ())
 
 
 def _check_trust(

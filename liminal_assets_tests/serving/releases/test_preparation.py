@@ -94,6 +94,18 @@ def test_a_deployment_may_ask_for_the_pipeline_itself(served: Shop) -> None:
     assert (release.form, release.settings["format"]) == ("pipeline", "cloudpickle")
 
 
+def test_a_mask_of_a_column_that_is_not_there_is_told(
+    served: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop = served.rewritten(
+        "{port: 0, ", "{port: 0, log_predictions: {mask: {flight_id: hash, carier: drop}}, "
+    )
+    prepare_release(shop.project, api(shop), 1)
+    (told,) = [one.getMessage() for one in caplog.records if "no column" in one.getMessage()]
+    assert "version 1 of shop.late has no column 'carier' (did you mean 'carrier'?)" in told
+    assert "liminal.yml:" in told
+
+
 def test_a_deployment_may_take_no_pickle(served: Shop) -> None:
     shop = served.rewritten("{port: 0, ", "{port: 0, trust: skops_only, ")
     with pytest.raises(la.StepError, match="written by cloudpickle, which can hold code"):
