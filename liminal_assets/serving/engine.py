@@ -184,7 +184,7 @@ class Engine:
         if self.lookups is None or model.features is None:
             columns = validated(rows, model.signature)
             return self.answer_checked(model, columns, rows.count, requested_at)
-        columns, names = self.lookups.columns(model.features, model.signature, rows)
+        columns, names = self.lookups.columns(model.features, model.reading, rows)
         sent = Sent(rows, names) if names is not None else None
         return self.answer_checked(model, columns, rows.count, requested_at, sent)
 
@@ -312,7 +312,7 @@ class Engine:
         """Looks up for another version what was looked up by another specification than its own."""
         if self.lookups is None or sent is None or other.features in (None, model.features):
             return None
-        return partial(self.lookups.again, other.features, other.signature, sent.rows)
+        return partial(self.lookups.again, other.features, other.reading, sent.rows)
 
 
 def _drawn(caller: bytes, candidate: ServedModel, share: float) -> bool:

@@ -122,6 +122,14 @@ class ServedModel:
     certificate: Mapping[str, Any] = field(default_factory=dict)
     features: FeatureSource | None = None
 
+    @cached_property
+    def reading(self) -> Signature:
+        """By which rows are read. Nothing is looked up for a version that doesn't say by which
+        specification its rows were made, but what a row leaves out isn't null either."""
+        source = self.features
+        never = source is not None and source.specification is None
+        return self.signature.storing(source.entity) if source and never else self.signature
+
     @classmethod
     def from_release(cls, release: Release) -> ServedModel:
         """A release that has answered its example.

@@ -36,7 +36,7 @@ class PredictProtocol:
     def _predict(self, model: ServedModel, request: Request) -> Response:
         engine = self._engine
         if not request.bulk:
-            read = self._readers.read(request.body, model.signature, engine.max_rows)
+            read = self._readers.read(request.body, model.reading, engine.max_rows)
             if isinstance(read, Table):
                 answer = engine.answer_checked(model, read.columns, read.rows, request.requested_at)
                 return Response(200, encode(answer), version=model.version)
@@ -53,7 +53,7 @@ class PredictProtocol:
         return Response(200, encode(answer), version=model.version)
 
     def _read_one(self, model: ServedModel, request: Request) -> list[Any] | None:
-        read = self._readers.read(request.body, model.signature, 1)
+        read = self._readers.read(request.body, model.reading, 1)
         if read is None or isinstance(read, Table):
             return None
         self._engine.check_one(model, read)

@@ -348,7 +348,9 @@ def test_a_version_that_does_not_say_what_it_learned_needs_whole_rows(embedded: 
     said = feature_source(shop.project, deployment, version, embedded.model.signature)
     assert said is not None
     assert said["specification"] is None
-    embedded.model = replace(embedded.model, features=FeatureSource.of(said))
+    fields = tuple(replace(one, stored=False) for one in embedded.model.signature.fields)
+    signature = replace(embedded.model.signature, fields=fields)
+    embedded.model = replace(embedded.model, features=FeatureSource.of(said), signature=signature)
     rows = embedded.rows().head(1)
     with embedded.client() as client:
         assert client.get("/readyz").status_code == 200
