@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["SHOWN", "Problem", "RequestError"]
+from liminal_assets.errors import StepError
+
+__all__ = ["SHOWN", "Problem", "RequestError", "told"]
+
+_log = logging.getLogger("liminal_assets.serving")
 
 SHOWN = 100
 """Problems listed in one answer."""
@@ -85,3 +90,11 @@ class RequestError(Exception):
         left = len(self.problems) - len(told)
         told += [f"and {left} more"] if left else []
         return "; ".join([said, *told] if said else told)
+
+
+def told(error: Exception) -> str:
+    """What to say of an error; where its frames are needed to understand it they are logged."""
+    if isinstance(error, StepError):
+        return str(error)
+    _log.error("unexpected", exc_info=error)
+    return f"{type(error).__name__}: {error}"

@@ -9,6 +9,7 @@ moment leaves one plan, and the next goes on from there.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -27,6 +28,7 @@ from liminal_assets.serving.control.outcomes import Books
 from liminal_assets.serving.control.plan import Outcome, Plan, Progress, version_of, write_plan
 from liminal_assets.serving.control.rollout import Verdict, evidence_of, judge
 from liminal_assets.serving.control.supervisor import Ended
+from liminal_assets.serving.errors import told
 from liminal_assets.serving.observing.counts import Counts, read_counts
 from liminal_assets.serving.rehearsal import Crash, rehearse
 from liminal_assets.serving.releases.folders import ServingFolders
@@ -127,10 +129,16 @@ class Controller:
         while not self._stop.is_set():
             try:
                 self.tick()
-            except Exception:
-                _log.exception("unexpected")
-                self._stop.wait(1.0)
+            except Exception as error:
+                self._unforeseen(error)
             self._stop.wait(_TICK_SECONDS)
+
+    def _unforeseen(self, error: Exception) -> None:
+        """Who asks is told; the frames are in the log once."""
+        self._pause_until = time.monotonic() + _PAUSE_SECONDS
+        if f"{type(error).__name__}: {error}" != self.plan.problem:
+            with contextlib.suppress(OSError):
+                self._change(problem=told(error))
 
     def _look(self) -> bool:
         """Asks the source from time to time; False while it can't be known what should answer."""
@@ -142,7 +150,7 @@ class Controller:
             self._wanted = self._source.newest()
         except Exception as error:
             self._wanted = None
-            raise StepError(f"the registry can't be read: {_said(error)}") from error
+            raise StepError(f"the registry can't be read: {told(error)}") from error
         if self._wanted is None:
             self._change(wanted=None, problem=self._source.waiting_for())
             return False
@@ -197,7 +205,7 @@ class Controller:
         except Exception as error:
             stable = version_of(self.plan.stable)
             stays = f"; version {stable} stays" if stable else ""
-            problem = f"version {wanted} can't be loaded{stays}: {_said(error)}"
+            problem = f"version {wanted} can't be loaded{stays}: {told(error)}"
             self._failed = (wanted, time.monotonic() + _RETRY_SECONDS, problem)
             self._change(wanted=wanted, problem=problem)
             return None
@@ -390,10 +398,3 @@ class Controller:
         plan = msgspec.structs.replace(plan, generation=before.generation + 1)
         write_plan(self._folders.plan, plan)
         self.plan = plan
-
-
-def _said(error: Exception) -> str:
-    if isinstance(error, StepError):
-        return str(error)
-    _log.error("unexpected", exc_info=error)
-    return f"{type(error).__name__}: {error}"

@@ -19,6 +19,7 @@ import msgspec
 
 from liminal_assets.errors import StepError
 from liminal_assets.serving.control.plan import Plan, read_plan, version_of, write_atomically
+from liminal_assets.serving.errors import told
 from liminal_assets.serving.model import ServedModel
 from liminal_assets.serving.releases.folders import ServingFolders
 from liminal_assets.serving.releases.release import read_release
@@ -209,7 +210,7 @@ class Follower(LiveModel):
             model = self._load(self._folders.releases / key)
         except Exception as error:
             # whatever it is, the version that answers goes on
-            self._failed[key] = (time.monotonic() + _RETRY_SECONDS, _said(error))
+            self._failed[key] = (time.monotonic() + _RETRY_SECONDS, told(error))
             return None
         self._failed.pop(key, None)
         return model
@@ -261,10 +262,3 @@ class Follower(LiveModel):
         while not self._stop.is_set():
             self.refresh()
             self._stop.wait(self._every)
-
-
-def _said(error: Exception) -> str:
-    if isinstance(error, StepError):
-        return str(error)
-    _log.error("unexpected", exc_info=error)
-    return f"{type(error).__name__}: {error}"

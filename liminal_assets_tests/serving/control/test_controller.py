@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -554,3 +555,27 @@ def test_a_journal_that_cannot_be_written_is_told_and_tried_again(
 def test_the_plan_of_a_later_program_is_no_plan() -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(b'{"generation": 1, "unheard_of": 2}', type=Plan)
+
+
+def test_what_nobody_foresaw_is_told_and_logged_once(
+    canary: Deployed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(controllers, "_TICK_SECONDS", 0.001)
+    looks: list[Path] = []
+
+    def wrong(folder: Path) -> Counts:
+        looks.append(folder)
+        raise KeyError("version")
+
+    canary.controller._evidence._read_counts = wrong
+    canary.controller.start()
+    try:
+        while len(looks) < 5:
+            time.sleep(0.01)
+        assert read_plan(canary.folders.plan).problem == "KeyError: 'version'"
+        assert [one.getMessage() for one in caplog.records].count("unexpected") == 1
+        canary.controller._evidence._read_counts = lambda folder: canary.counts
+        while read_plan(canary.folders.plan).problem is not None:
+            time.sleep(0.01)
+    finally:
+        canary.controller.stop()
