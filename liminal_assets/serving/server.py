@@ -126,10 +126,12 @@ def serve(
             scheme = "https" if config.tls else "http"
             url = f"{scheme}://{_address(*bound.getsockname()[:2])}"
             on_listening(url, _address(grpc.host, grpc.port) if grpc else None)
+        source = RegistrySource(project, deployment, folders)
+        source.warn()
         return run(
             config,
             bound,
-            RegistrySource(project, deployment, folders),
+            source,
             rollout=deployment.rollout,
             journal=journal,
             labels=None if trial else _labels(project, deployment, config),

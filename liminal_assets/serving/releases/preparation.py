@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from liminal_assets.storage.forms import identifier
 from liminal_assets.storage.registry import ModelRegistry, ModelVersion
 from liminal_assets.storage.tracking import import_mlflow
 
-__all__ = ["prepare_release"]
+__all__ = ["prepare_release", "warn_of_columns"]
 
 _log = logging.getLogger("liminal_assets.serving")
 
@@ -79,8 +79,6 @@ def prepare_release(
     features = feature_source(project, deployment, version, signature)
     if features and features["specification"]:
         signature = signature.storing(features["entity"])
-    for message in _without_effect(project, deployment, version, signature):
-        _log.warning("%s", message)
     known = _known_rows(project, deployment.model, version, signature)
     whole = (row for row in known if None not in row.values())
     wanted = deployment.serve.form if deployment.serve else "auto"
@@ -96,6 +94,7 @@ def prepare_release(
         baseline=_baseline(project, deployment, version, signature),
         features=features,
     )
+    warn_of_columns(project, deployment, release)
     folder = (folders or ServingFolders.of(project.state, deployment.name)).releases
     made = _made_before(folder, release)
     if made is not None:
@@ -106,11 +105,9 @@ def prepare_release(
     return made or _itself(folder, release, model, flavor, refused)
 
 
-def _without_effect(
-    project: Project, deployment: Deployment, version: ModelVersion, signature: Signature
-) -> Iterator[str]:
-    """What names a column that the version doesn't have: a mask that masks nothing, a slice. An
-    earlier or later version may have it, so that it is no mistake."""
+def warn_of_columns(project: Project, deployment: Deployment, release: Release) -> None:
+    """Warns of what names a column that a version doesn't have: a mask that masks nothing, a slice.
+    An earlier or later version may have it, so that it is no mistake."""
     kept = deployment.serve.log_predictions if deployment.serve else None
     named: list[tuple[str, tuple[str | int, ...]]] = [
         (name, ("serve", "log_predictions", "mask", name)) for name in (kept.mask if kept else ())
@@ -118,13 +115,11 @@ def _without_effect(
     for index, name in enumerate(deployment.rollout.slices):
         named.append((name, ("rollout", "slices", index)))
     for name, path in named:
-        if name not in signature.known:
+        if name not in release.signature.known:
             at = project.locate(deployment, *path, key=isinstance(path[-1], str))
-            hint = did_you_mean(name, signature.known)
-            yield (
-                f"{at}: version {version.version} of {version.name} has no column {name!r}"
-                + (f" ({hint})" if hint else "")
-            )
+            message = f"{at}: version {release.version} of {release.name} has no column {name!r}"
+            hint = did_you_mean(name, release.signature.known)
+            _log.warning("%s", f"{message} ({hint})" if hint else message)
 
 
 def _baseline(

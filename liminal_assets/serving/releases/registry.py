@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
+from liminal_assets.errors import StepError
 from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.loading import Project
+from liminal_assets.serving.control.plan import read_plan
 from liminal_assets.serving.releases.folders import ServingFolders
-from liminal_assets.serving.releases.preparation import prepare_release
-from liminal_assets.serving.releases.release import Release
+from liminal_assets.serving.releases.preparation import prepare_release, warn_of_columns
+from liminal_assets.serving.releases.release import Release, read_release
 from liminal_assets.storage.journal import Journal
 from liminal_assets.storage.registry import ModelRegistry
 
@@ -28,6 +31,15 @@ class RegistrySource:
         self._deployment = deployment
         self._folders = folders
         self._registry = ModelRegistry(project)
+
+    def warn(self) -> None:
+        """Warns of what has no effect on the version that answers already: its release isn't made
+        again when the deployment says something else."""
+        with suppress(StepError):
+            key = read_plan(self._folders.plan).stable
+            if key is not None:
+                release = read_release(self._folders.releases / key)
+                warn_of_columns(self._project, self._deployment, release)
 
     def newest(self) -> str | None:
         """The champion's version; None before the first promotion.

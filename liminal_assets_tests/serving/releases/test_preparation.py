@@ -18,8 +18,11 @@ import liminal_assets as la
 from liminal_assets.language.deployments import Deployment
 from liminal_assets.serving.app import ServingApp
 from liminal_assets.serving.control.live import LiveModel
+from liminal_assets.serving.control.plan import Plan, write_plan
 from liminal_assets.serving.model import ServedModel
+from liminal_assets.serving.releases.folders import ServingFolders
 from liminal_assets.serving.releases.preparation import prepare_release
+from liminal_assets.serving.releases.registry import RegistrySource
 from liminal_assets.serving.releases.release import read_release
 from liminal_assets_tests.champions import INPUTS, Shop, flights
 from liminal_assets_tests.serving.conftest import running
@@ -100,10 +103,16 @@ def test_a_mask_of_a_column_that_is_not_there_is_told(
     shop = served.rewritten(
         "{port: 0, ", "{port: 0, log_predictions: {mask: {flight_id: hash, carier: drop}}, "
     )
-    prepare_release(shop.project, api(shop), 1)
-    (told,) = [one.getMessage() for one in caplog.records if "no column" in one.getMessage()]
-    assert "version 1 of shop.late has no column 'carier' (did you mean 'carrier'?)" in told
-    assert "liminal.yml:" in told
+    release = prepare_release(shop.project, api(shop), 1)
+    # a server that starts again makes no release of what answers
+    folders = ServingFolders.of(shop.project.state, "late_api")
+    write_plan(folders.plan, Plan(stable=release.key))
+    RegistrySource(shop.project, api(shop), folders).warn()
+    told = [one.getMessage() for one in caplog.records if "no column" in one.getMessage()]
+    assert len(told) == 2
+    for message in told:
+        assert "version 1 of shop.late has no column 'carier' (did you mean 'carrier'?)" in message
+        assert "liminal.yml:" in message
 
 
 def test_a_deployment_may_take_no_pickle(served: Shop) -> None:
