@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Literal
 
@@ -189,7 +189,8 @@ class Endpoint:
                     {"Name": "VariantName", "Value": variant},
                 ],
                 StartTime=since,
-                EndTime=now,
+                # it takes no empty time
+                EndTime=now + timedelta(minutes=1),
                 **how,
             )["Datapoints"]
             return points
