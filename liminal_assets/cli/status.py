@@ -27,17 +27,24 @@ __all__ = ["command"]
 
 @click.command("status")
 @project_options
+@click.option(
+    "--windows",
+    type=click.IntRange(min=0),
+    default=6,
+    show_default=True,
+    help="So many windows of each monitor.",
+)
 @as_json
-def command(project: Path, env: str | None, as_json: bool) -> None:
+def command(project: Path, env: str | None, windows: int, as_json: bool) -> None:
     """Show each deployment (version in use and since when, the version that is tried, traffic,
-    health, last refresh, drift), each worker of its server, and each pipeline (last run, next
-    run)."""
+    health, last refresh, drift), each worker of its server, the last windows of each monitor, and
+    each pipeline (last run, next run)."""
     from liminal_assets.cli.session import open_session
 
     every: list[dict[str, Any]] = []
     for checked in open_projects(project, env):
         with open_session(checked) as session:
-            rows = [_status(session, deployment) for deployment in checked.spec.deployments]
+            rows = [_status(session, each, windows) for each in checked.spec.deployments]
             pipelines = _pipelines(session)
         every += [*rows, *pipelines]
         if not as_json:
@@ -94,9 +101,10 @@ def _print(project: Project, rows: list[dict[str, Any]], pipelines: list[dict[st
                 say(f"{row['deployment']}: {row['problem']}", style="yellow")
         print_trials(rows, _ago)
         print_workers(rows, _ago)
+        _print_windows(rows)
 
 
-def _status(session: Session, deployment: Deployment) -> dict[str, Any]:
+def _status(session: Session, deployment: Deployment, windows: int) -> dict[str, Any]:
     from liminal_assets.storage.registry import ModelRegistry
 
     champion = ModelRegistry(session.project).champion(deployment.model)
@@ -121,7 +129,10 @@ def _status(session: Session, deployment: Deployment) -> dict[str, Any]:
         "workers": server.get("workers", []),
         "refreshed": refreshed.isoformat() if refreshed else None,
         "monitors": {
-            monitor.name: _monitored(session, monitor)
+            monitor.name: {
+                **_monitored(session, monitor),
+                "history": _history(session.project, monitor, windows),
+            }
             for monitor in session.project.spec.monitors
             if monitor.deployment == deployment.name
         },
@@ -160,6 +171,33 @@ def _monitored(session: Session, monitor: Monitor) -> dict[str, Any]:
         "breaches": [name for name, passed in session.latest_checks(key).items() if not passed],
         "numbers": numbers,
     }
+
+
+def _history(project: Project, monitor: Monitor, windows: int) -> list[dict[str, Any]]:
+    """The newest windows of a monitor, the newest first."""
+    from liminal_assets.steps.history import history
+    from liminal_assets.steps.window_table import window_table
+
+    return window_table(history(project, monitor, newest=windows)) if windows else []
+
+
+def _print_windows(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        for name, told in row["monitors"].items():
+            if told["history"]:
+                columns = list(told["history"][0])
+                shown = [
+                    [_cell(window[column]) for column in columns] for window in told["history"]
+                ]
+                print_table([name, *columns[1:]], shown)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _key(session: Session, name: str) -> dg.AssetKey:

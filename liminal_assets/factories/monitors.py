@@ -44,6 +44,7 @@ Rows = Callable[[str | None], Any]
 
 _PLOTS = 2
 _TREND_WINDOWS = 60
+_TABLE_WINDOWS = 12
 
 
 def monitor_asset(
@@ -282,6 +283,8 @@ def _described(
     report: str,
 ) -> dict[str, Any]:
     """What people see of a window."""
+    from liminal_assets.steps.window_table import window_table
+
     drift, window = seen.drift, judgement.window
     link = dg.MetadataValue.url(report) if "://" in report else dg.MetadataValue.path(report)
     described: dict[str, Any] = {
@@ -308,6 +311,7 @@ def _described(
         described["unmatched_labels"] = seen.unmatched.unknown
         described["labels_outside_of_the_sample"] = seen.unmatched.unsampled or None
     described |= {f"kpi_{name}": value for name, value in (seen.kpis or {}).items()}
+    described["history"] = Records(window_table(past)[:_TABLE_WINDOWS])
     described |= _plots(block, seen, past)
     # for sensors: people read the rest
     return {**described, JUDGEMENT: dg.MetadataValue.json(judgement.as_dict())}

@@ -180,8 +180,14 @@ def test_status_shows_version_health_refresh_and_drift(liminal: Liminal, shop: P
         "scored",
         "100 %",
     )
-    assert scored["monitors"]["watch"]["breaches"] == []
+    watched = scored["monitors"]["watch"]
+    assert watched["breaches"] == []
+    assert [window["verdict"] for window in watched["history"]] == ["within bounds"]
+    assert watched["history"][0]["rows"] > 0
     lines = liminal("status").out.split("\n")
+    assert any(line.startswith("watch ") and "verdict" in line for line in lines)
+    alone = json.loads(liminal("status", "--json", "--windows", "0").out)[1]
+    assert alone["monitors"]["watch"]["history"] == []
     assert lines[0].split() == [
         "deployment", "model", "version", "form", "since", "traffic", "health", "refreshed",
         "monitors",
