@@ -19,12 +19,6 @@ pytest_plugins = ["liminal_assets_tests.champions", "liminal_assets_tests.databa
 mark_missing_spark_connect()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share something big, and so run in one worker, come first: the other workers have
-    enough to do meanwhile."""
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
-
-
 @pytest.fixture(scope="session")
 def mlflow_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """An empty MLflow database, made once for all workers: MLflow takes seconds for it."""
