@@ -36,7 +36,7 @@ from liminal_assets.serving.observing.watch import Watch
 if TYPE_CHECKING:
     from liminal_assets.serving.functions import Functions
 
-__all__ = ["BEAT_SECONDS", "main", "make_app"]
+__all__ = ["BEAT_SECONDS", "WorkerServer", "main", "make_app"]
 
 BEAT_SECONDS = 1.0
 """A worker shows this often that its event loop turns."""
@@ -77,13 +77,20 @@ def _functions(config: WorkerConfig, watch: Watch) -> Functions | None:
     return Functions.of(config.endpoints, watch.metrics)
 
 
-class _Server(uvicorn.Server):
+class WorkerServer(uvicorn.Server):
     """A server that drains on SIGTERM. Ctrl-C reaches every process of the terminal; the
     controller says when workers end."""
 
-    def __init__(self, settings: uvicorn.Config, app: ServingApp, config: WorkerConfig) -> None:
+    def __init__(
+        self,
+        settings: uvicorn.Config,
+        app: ServingApp,
+        config: WorkerConfig,
+        asked: threading.Event,
+    ) -> None:
         super().__init__(settings)
         self._app = app
+        self._asked = asked
         self._wait = config.drain_wait
         self._longest = config.drain_seconds
 
@@ -92,6 +99,12 @@ class _Server(uvicorn.Server):
             return
         self._app.stop_being_ready()
         threading.Timer(self._wait, super().handle_exit, (sig, frame)).start()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts to answer, unless it was asked to end meanwhile: then it ends at once."""
+        await super().startup(sockets)
+        if self._asked.is_set():
+            self.handle_exit(signal.SIGTERM, None)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Ends what is under way, of HTTP and of gRPC at the same time."""
@@ -136,8 +149,9 @@ def main() -> int:
     config = WorkerConfig.from_json(orders.readline())
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("liminal_assets.serving").setLevel(logging.INFO)
-    # uvicorn raises the signal again once it has drained; that ends here
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    # what comes before uvicorn listens to it; uvicorn raises it again at the end, which ends here
+    asked = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: asked.set())
     watch = (orders, config.drain_wait + config.drain_seconds)
     threading.Thread(target=_end_with, args=watch, name="parent-watch", daemon=True).start()
     app = make_app(config)
@@ -150,7 +164,7 @@ def main() -> int:
         access_log=False,
         **server_options(config),
     )
-    _Server(settings, app, config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+    WorkerServer(settings, app, config, asked).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
     return 0
 
 

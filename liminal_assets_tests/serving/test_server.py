@@ -16,12 +16,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 
 import liminal_assets as la
 from liminal_assets.serving.config import WorkerConfig
 from liminal_assets.serving.control.supervisor import Supervisor
 from liminal_assets.serving.port import bound_socket, holder_of
 from liminal_assets.serving.server import sole_controller
+from liminal_assets.serving.worker import WorkerServer, make_app
 from liminal_assets_tests.serving.shelf import DEPLOYMENT, Serving, Shelf, serving, until
 
 
@@ -101,6 +103,19 @@ def test_workers_that_never_start_end_the_server(tmp_path: Path) -> None:
 
         until(gives_up)
         assert supervisor.stop(1)
+
+
+def test_a_worker_that_was_asked_to_end_while_it_started_ends(shelf: Shelf) -> None:
+    config = WorkerConfig(DEPLOYMENT, str(shelf.folders.root))
+    app, asked = make_app(config), threading.Event()
+    asked.set()
+    with bound_socket("127.0.0.1", 0) as bound:
+        settings = uvicorn.Config(app, log_level="warning")
+        server = WorkerServer(settings, app, config, asked)
+        thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
+        thread.start()
+        thread.join(20)
+    assert not thread.is_alive()
 
 
 def answers(server: Serving) -> bool:
