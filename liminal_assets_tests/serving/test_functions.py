@@ -132,6 +132,7 @@ def test_a_function_that_fails_is_an_incident(beside: httpx.Client, path: str) -
 def test_the_guards_of_the_model_are_theirs(app: ServingApp) -> None:
     auth = Authenticator(AuthConfig(keys={"one": digest(KEY.encode())}))
     limits = Limits(max_body_mb=0.001, timeout_seconds=3.0, under_way=2)
+    GO.clear()
     with running(serving(app, Guard(limits, auth))) as client, ThreadPoolExecutor(2) as pool:
         assert client.post("/echo").status_code == 401
         client.headers["x-api-key"] = KEY
