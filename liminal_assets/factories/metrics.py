@@ -22,7 +22,7 @@ from liminal_assets.factories.task_steps import PIPELINE_TAG
 from liminal_assets.language.datasets import Dataset
 from liminal_assets.language.features import Feature
 from liminal_assets.language.loading import Project
-from liminal_assets.language.monitoring import MetricsBackendSpec, Monitoring
+from liminal_assets.language.monitoring import Monitoring
 
 if TYPE_CHECKING:
     from liminal_assets.integrations.cloudwatch import CloudWatch
@@ -89,7 +89,7 @@ def metrics_sensor(project: Project) -> dg.SensorDefinition | None:
 def _evaluate(
     context: dg.SensorEvaluationContext, project: Project, monitoring: Monitoring
 ) -> dg.SensorResult:
-    from liminal_assets.integrations.metrics import backend_of
+    from liminal_assets.integrations.metrics import send
 
     progress = _Progress.of(context.cursor)
     ended, after = _ended(context.instance, project, progress)
@@ -100,8 +100,7 @@ def _evaluate(
     ]
     for spec in monitoring.metrics_backends:
         try:
-            backend = backend_of(spec, project.root, spec.location)
-            backend.report([_in_namespace(metric, spec) for metric in found])
+            send(spec, project.root, found)
         except StepError as error:
             # nothing is lost: it is sent again at the next look
             raise dg.Failure(f"metrics_backend {spec.metrics_backend}: {error}") from None
@@ -199,10 +198,6 @@ def _ticks(instance: dg.DagsterInstance, project: Project) -> Iterator[Metric]:
             tags = {"Project": project.name, kind: name}
             ok = float(ticks[0].status is not TickStatus.FAILURE)
             yield Metric("", f"{kind}Result", ok, tags)
-
-
-def _in_namespace(metric: Metric, spec: MetricsBackendSpec) -> Metric:
-    return replace(metric, namespace=spec.namespace or "")
 
 
 def _set_alarms(project: Project, monitoring: Monitoring, before: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from liminal_assets.errors import StepError
 from liminal_assets.language.diagnostics import Location, did_you_mean
 from liminal_assets.language.monitoring import MetricsBackendSpec
 
-__all__ = ["BACKENDS", "Metric", "MetricsBackend", "backend_of", "metrics_backend"]
+__all__ = ["BACKENDS", "Metric", "MetricsBackend", "backend_of", "metrics_backend", "send"]
 
 
 @dataclass(frozen=True)
@@ -83,3 +83,16 @@ def backend_of(
     if spec.pushgateway:
         return Pushgateway(spec.pushgateway, location)
     return Textfile(folder / str(spec.textfile), location)
+
+
+def send(spec: MetricsBackendSpec, folder: Path, metrics: Sequence[Metric]) -> None:
+    """Sends metrics to an item of ``monitoring.metrics_backends``, in its namespace.
+
+    Args:
+        folder: where relative paths start.
+
+    Raises:
+        StepError: they couldn't be sent.
+    """
+    backend = backend_of(spec, folder, spec.location)
+    backend.report([replace(metric, namespace=spec.namespace or "") for metric in metrics])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -100,12 +99,11 @@ def send_metrics(project: Project, monitor: Monitor) -> int:
     backends = project.spec.monitoring.metrics_backends
     if not backends:
         return 0
-    from liminal_assets.integrations.metrics import backend_of
+    from liminal_assets.integrations.metrics import send
 
     found = list(newest_metrics(project, monitor))
     for spec in backends:
-        backend = backend_of(spec, project.root, spec.location)
-        backend.report([replace(metric, namespace=spec.namespace or "") for metric in found])
+        send(spec, project.root, found)
     return len(found)
 
 

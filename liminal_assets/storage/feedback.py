@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from liminal_assets.language.loading import Project
 from liminal_assets.storage.forms import identifier, to_relation
-from liminal_assets.storage.logs import in_utc, log_of
+from liminal_assets.storage.logs import RowLog, in_utc
 from liminal_assets.storage.sessions import session
 from liminal_assets.storage.tables import Table
 
@@ -26,7 +26,7 @@ _ORDER = "labelled_at, received_at, feedback_id"
 REQUESTED = "requested_at"
 
 
-class FeedbackLog:
+class FeedbackLog(RowLog):
     """Labels that were sent to a deployment's server, or recorded in Python.
 
     Rows hold ``feedback_id``, ``prediction_id`` or the entity's columns, ``at`` (the moment that a
@@ -35,28 +35,7 @@ class FeedbackLog:
     """
 
     def __init__(self, project: Project, deployment: str) -> None:
-        self.asset = f"{deployment}__feedback"
-        self._rows = log_of(project, deployment, "feedback", "received_at")
-
-    def append(self, rows: Any, *, batch: str | None = None) -> int:
-        """Adds labels; those of the same batch are replaced.
-
-        Raises:
-            StepError: they can't be written.
-        """
-        return self._rows.append(rows, batch=batch)
-
-    def tidy(self) -> None:
-        """Puts small files together.
-
-        Raises:
-            StepError: they can't be written.
-        """
-        self._rows.tidy()
-
-    def exists(self) -> bool:
-        """Whether any label was ever kept."""
-        return self._rows.exists()
+        super().__init__(project, deployment, "feedback", "received_at")
 
     def read(self, since: datetime | None = None, until: datetime | None = None) -> Table:
         """The labels received from ``since`` on and before ``until``, oldest first; one that only

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from typing import Any
 
 from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.loading import Project
@@ -10,7 +11,7 @@ from liminal_assets.storage.log_files import LogFiles
 from liminal_assets.storage.log_table import LogTable
 from liminal_assets.storage.tables import TableStore
 
-__all__ = ["in_utc", "log_of"]
+__all__ = ["RowLog", "in_utc", "log_of"]
 
 
 def log_of(project: Project, deployment: str, kind: str, moment: str) -> LogFiles | LogTable:
@@ -28,6 +29,46 @@ def log_of(project: Project, deployment: str, kind: str, moment: str) -> LogFile
     table = target.table if kind == "predictions" else f"{target.table}__{kind}"
     at = project.locate(block, "serve", "log_predictions", "to")
     return LogTable(project, target.connection, table, moment, at)
+
+
+class RowLog:
+    """Rows of a deployment's log, added and never changed.
+
+    Args:
+        kind: ``predictions``, ``feedback`` or ``shadow``.
+        moment: the column that says when a row was made.
+    """
+
+    def __init__(self, project: Project, deployment: str, kind: str, moment: str) -> None:
+        self.asset = f"{deployment}__{kind}"
+        self._rows = log_of(project, deployment, kind, moment)
+
+    def append(self, rows: Any, *, batch: str | None = None) -> int:
+        """Adds rows, seen by readers as a whole or not at all.
+
+        Args:
+            rows: in any form that a table may have, with an aware moment.
+            batch: a name: rows that were added under it before are replaced.
+
+        Returns:
+            The number of rows added.
+
+        Raises:
+            StepError: the log can't be written.
+        """
+        return self._rows.append(rows, batch=batch)
+
+    def tidy(self) -> None:
+        """Puts small files together.
+
+        Raises:
+            StepError: the log can't be written.
+        """
+        self._rows.tidy()
+
+    def exists(self) -> bool:
+        """Whether any row was ever kept."""
+        return self._rows.exists()
 
 
 def in_utc(moment: datetime | None) -> datetime | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.loading import Project
 from liminal_assets.storage.feedback import FeedbackLog, labels_of, unmatched_of
 from liminal_assets.storage.ids import is_id, moment_of
-from liminal_assets.storage.logs import in_utc, log_of
+from liminal_assets.storage.logs import RowLog, in_utc
 from liminal_assets.storage.sessions import session
 from liminal_assets.storage.tables import Table
 
@@ -23,7 +23,7 @@ _LONGEST_REQUEST = timedelta(hours=1)
 """From a whole request to the id of its answer."""
 
 
-class PredictionLog:
+class PredictionLog(RowLog):
     """What a deployment's server answered.
 
     Rows hold the request's entity, timestamp and input columns, ``prediction``, ``probability``
@@ -32,33 +32,9 @@ class PredictionLog:
     """
 
     def __init__(self, project: Project, deployment: str) -> None:
-        self.asset = f"{deployment}__predictions"
+        super().__init__(project, deployment, "predictions", "requested_at")
         self.deployment = deployment
         self._project = project
-        self._rows = log_of(project, deployment, "predictions", "requested_at")
-
-    def append(self, rows: Any, *, batch: str | None = None) -> int:
-        """Adds rows, seen by readers as a whole or not at all.
-
-        Args:
-            rows: in any form that a table may have, with an aware ``requested_at``.
-            batch: a name: rows that were added under it before are replaced.
-
-        Returns:
-            The number of rows added.
-
-        Raises:
-            StepError: the log can't be written.
-        """
-        return self._rows.append(rows, batch=batch)
-
-    def tidy(self) -> None:
-        """Puts small files together.
-
-        Raises:
-            StepError: the log can't be written.
-        """
-        self._rows.tidy()
 
     def read(self, since: datetime | None = None, until: datetime | None = None) -> Table:
         """The rows requested from ``since`` on and before ``until``, oldest first.
@@ -91,10 +67,6 @@ class PredictionLog:
         if found is None:
             return Table(self.asset, value=_nothing())
         return Table.from_rows(found.order("requested_at, prediction_id"), self.asset)
-
-    def exists(self) -> bool:
-        """Whether anything was ever logged."""
-        return self._rows.exists()
 
     def feedback(self) -> FeedbackLog:
         """The labels that were sent to the deployment's server."""
@@ -144,34 +116,13 @@ class PredictionLog:
         return serve.log_predictions.sample if serve and serve.log_predictions else 1.0
 
 
-class ShadowLog:
+class ShadowLog(RowLog):
     """What versions said in the background that nobody was answered by: ``prediction_id`` of the
     request, ``prediction`` and probabilities, ``model_version``, ``scored_at``, ``requested_at``,
     ``sample_rate``. It is a table of its own, so that none of it is taken for an answer."""
 
     def __init__(self, project: Project, deployment: str) -> None:
-        self.asset = f"{deployment}__shadow"
-        self._rows = log_of(project, deployment, "shadow", "requested_at")
-
-    def append(self, rows: Any, *, batch: str | None = None) -> int:
-        """Adds rows; those of the same batch are replaced.
-
-        Raises:
-            StepError: they can't be written.
-        """
-        return self._rows.append(rows, batch=batch)
-
-    def tidy(self) -> None:
-        """Puts small files together.
-
-        Raises:
-            StepError: they can't be written.
-        """
-        self._rows.tidy()
-
-    def exists(self) -> bool:
-        """Whether anything was ever said in the background."""
-        return self._rows.exists()
+        super().__init__(project, deployment, "shadow", "requested_at")
 
     def read(self, since: datetime | None = None, until: datetime | None = None) -> Table:
         """What was said of requests from ``since`` on and before ``until``, oldest first."""

@@ -81,6 +81,23 @@ class FeatureState:
     refreshed_at: Mapping[str, float] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def of_rows(
+        cls, tables: Iterable[tuple[str, str, float]], sources: Iterable[tuple[str, str]]
+    ) -> FeatureState:
+        """The state as a database has it.
+
+        Args:
+            tables: specification, types in JSON and moment, the one refreshed last at the end.
+            sources: partition and specification.
+        """
+        found = list(tables)
+        return cls(
+            {name: json.loads(kinds) for name, kinds, _ in found},
+            {name: at for name, _, at in found},
+            dict(sources),
+        )
+
     @property
     def newest(self) -> str | None:
         """The specification that was refreshed last."""

@@ -117,11 +117,7 @@ class PostgresqlStore(EntityStore):
             "WHERE project = %s AND feature = %s",
             (project, feature),
         )
-        return FeatureState(
-            {name: json.loads(kinds) for name, kinds, _ in tables},
-            {name: at for name, _, at in tables},
-            dict(sources),
-        )
+        return FeatureState.of_rows(tables, sources)
 
     def close(self) -> None:
         connection, self._own.connection = getattr(self._own, "connection", None), None

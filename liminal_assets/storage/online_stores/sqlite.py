@@ -124,11 +124,7 @@ class SqliteStore(EntityStore):
             "WHERE project = ? AND feature = ?",
             (project, feature),
         )
-        return FeatureState(
-            {name: json.loads(kinds) for name, kinds, _ in tables},
-            {name: at for name, _, at in tables},
-            dict(sources),
-        )
+        return FeatureState.of_rows(tables, sources)
 
     def close(self) -> None:
         connection, _ = getattr(self._own, "opened", (None, None))
