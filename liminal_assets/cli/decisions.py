@@ -14,9 +14,9 @@ from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Model
 
 if TYPE_CHECKING:
-    from liminal_assets.storage.registry import ModelVersion
+    from liminal_assets.storage.registry import ModelRegistry, ModelVersion
 
-__all__ = ["actor", "announce", "model_of", "reason_option"]
+__all__ = ["actor", "announce", "model_of", "reason_option", "version_of"]
 
 reason_option = click.option(
     "--reason", metavar="TEXT", default="", help="Why; kept in the history."
@@ -41,6 +41,20 @@ def model_of(project: Project, name: str) -> str:
     raise click.UsageError(
         f"no deployment or model is called {name!r}" + (f" ({hint})" if hint else "")
     )
+
+
+def version_of(registry: ModelRegistry, model: str, version: str) -> ModelVersion:
+    """The version that ``--to`` names.
+
+    Raises:
+        click.BadParameter: there is none; says which there are.
+    """
+    from liminal_assets.storage.registry import UnknownVersionError
+
+    try:
+        return registry.version(model, version)
+    except UnknownVersionError as error:
+        raise click.BadParameter(f"{error.message} ({error.hint})", param_hint="--to") from None
 
 
 def actor() -> str:

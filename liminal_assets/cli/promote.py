@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from liminal_assets.cli.decisions import actor, announce, model_of, reason_option
+from liminal_assets.cli.decisions import actor, announce, model_of, reason_option, version_of
 from liminal_assets.cli.options import open_project, project_options
 from liminal_assets.cli.output import say
 from liminal_assets.errors import StepError
@@ -40,11 +40,14 @@ def command(
     """
     checked = open_project(project, env)
     model = model_of(checked, deployment)
+    block = checked.blocks[deployment]
+    if now and not isinstance(block, Deployment):
+        raise click.UsageError(f"--now needs a deployment, and {deployment} is a model")
     from liminal_assets.storage.journal import APPROVE, FINISH
     from liminal_assets.storage.registry import ModelRegistry
 
     registry = ModelRegistry(checked)
-    chosen = registry.version(model, version) if version else registry.challenger(model)
+    chosen = registry.challenger(model) if version is None else version_of(registry, model, version)
     if chosen is None:
         raise StepError(f"{model} has no candidate", hint="'liminal run' trains one")
     if chosen.validated is False and not force:
@@ -57,7 +60,6 @@ def command(
     announce(
         checked, registry.promote(model, chosen, reason, evidence=evidence, actor=actor()), previous
     )
-    block = checked.blocks.get(deployment)
     waits = isinstance(block, Deployment) and block.rollout.then == "wait"
     again = previous is not None and previous.version == chosen.version
     if now:
@@ -69,13 +71,7 @@ def command(
 
 def _decide(project: Project, deployment: str, action: str, version: int, reason: str) -> bool:
     """Tells the servers of a deployment what to do with the candidate that they have; whether
-    there is anything to tell them.
-
-    Raises:
-        click.UsageError: it is a model that was named: its deployments have a rollout each.
-    """
-    if not isinstance(project.blocks.get(deployment), Deployment):
-        raise click.UsageError(f"--now needs a deployment, and {deployment} is a model")
+    there is anything to tell them."""
     from liminal_assets.storage.journal import Journal
 
     journal = Journal(project, deployment)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from liminal_assets.cli.decisions import actor, announce, model_of, reason_option
+from liminal_assets.cli.decisions import actor, announce, model_of, reason_option, version_of
 from liminal_assets.cli.options import open_project, project_options
 
 __all__ = ["command"]
@@ -30,4 +30,5 @@ def command(
 
     registry = ModelRegistry(checked)
     previous = registry.champion(model)
-    announce(checked, registry.rollback(model, version, reason, actor=actor()), previous)
+    to = version_of(registry, model, version).version if version is not None else None
+    announce(checked, registry.rollback(model, to, reason, actor=actor()), previous)

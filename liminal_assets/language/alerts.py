@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from liminal_assets.language.base import Duration, Name, Names, Options, Spec, one_of_keys
+from liminal_assets.language.base import Duration, Name, Names, NotBool, Options, Spec, one_of_keys
 
 __all__ = ["Alert", "AlertEvent", "Alertmanager", "Email"]
 
@@ -18,7 +18,7 @@ class Email(Spec):
     to: Annotated[Names, Field(min_length=1)]
     sender: str
     host: str = "localhost"
-    port: Annotated[int, Field(ge=1, le=65535)] = 25
+    port: Annotated[int, Field(ge=1, le=65535), NotBool] = 25
     user: str | None = None
     password: Annotated[str | None, Field(repr=False)] = None
     starttls: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -19,22 +19,28 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic_core import PydanticKnownError
 
 from liminal_assets.language.diagnostics import Location
 
 __all__ = [
     "Block",
+    "Bound",
     "Duration",
     "FunctionPath",
     "Name",
     "Names",
+    "NotBool",
+    "Number",
     "Owner",
     "Retries",
     "Scalar",
     "Spec",
     "Tags",
     "TimeZone",
+    "Whole",
     "as_name",
+    "changed",
     "is_owner",
     "one_of_keys",
     "switched",
@@ -74,6 +80,22 @@ Names = Annotated[
 """One name or a list of names."""
 
 Scalar = str | bool | int | float | None
+
+
+def _not_bool(value: Any) -> Any:
+    """Python's ``True`` is the number 1, which nobody who writes ``true`` means."""
+    if isinstance(value, bool):
+        raise PydanticKnownError("float_type")
+    return value
+
+
+NotBool = BeforeValidator(_not_bool)
+"""Goes with every number, after its bounds: ``true`` and ``false`` are none."""
+
+Whole = Annotated[int, NotBool]
+Number = Annotated[float, NotBool]
+Bound = Annotated[float | str, NotBool]
+"""A number, or a date or moment as text."""
 
 
 def _without_positions(value: Any) -> Any:
@@ -248,6 +270,17 @@ def one_of_keys(spec: Spec, *keys: str) -> str:
     raise ValueError(f"needs one of {', '.join(names)}")
 
 
+def changed(spec: Spec, names: Iterable[str]) -> list[str]:
+    """The keys, as YAML has them, of those fields that were set to something else than their
+    default, which 'liminal resolve' writes too."""
+    fields = type(spec).model_fields
+    return [
+        cls_alias(type(spec), name)
+        for name in sorted(spec.model_fields_set.intersection(names))
+        if getattr(spec, name) != fields[name].get_default(call_default_factory=True)
+    ]
+
+
 def cls_alias(cls: type[Spec], key: str) -> str:
     """The name of a field as it is written in YAML."""
     return cls.model_fields[key].alias or key
@@ -256,7 +289,7 @@ def cls_alias(cls: type[Spec], key: str) -> str:
 class Retries(Spec):
     """How often and how a failed step is tried again."""
 
-    max: Annotated[int, Field(ge=0, le=100)] = 3
+    max: Annotated[int, Field(ge=0, le=100), NotBool] = 3
     """Tries after the first."""
     delay: Duration | None = None
     """Wait before a try."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from liminal_assets.language.base import Names, Scalar, Spec, one_of_keys
+from liminal_assets.language.base import Bound, Names, NotBool, Scalar, Spec, Whole, one_of_keys
 
 __all__ = [
     "Cast",
@@ -118,8 +118,8 @@ class ReplaceText(Spec):
 class Clip(Spec):
     """The bounds that values are held within."""
 
-    at_least: float | str | None = None
-    at_most: float | str | None = None
+    at_least: Bound | None = None
+    at_most: Bound | None = None
 
     @model_validator(mode="after")
     def _some_bound(self) -> Clip:
@@ -181,13 +181,13 @@ class CleaningStep(Spec):
     """Column: ``{pattern: ..., with: ...}``, every match."""
     clip: dict[str, Clip] | None = None
     """Column: ``{at_least: 0, at_most: 100}``."""
-    round: dict[str, int] | None = None
+    round: dict[str, Whole] | None = None
     """Column: digits after the point."""
     parse_timestamp: dict[str, ReadAs] | None = None
     """Column: format, or ``{format: ..., timezone: ..., invalid: null}``."""
     sort: Names | None = None
     """Order rows by columns, ``-column`` descending, nulls last."""
-    limit: Annotated[int, Field(ge=0)] | None = None
+    limit: Annotated[int, Field(ge=0), NotBool] | None = None
     """Keep the first rows."""
 
     @model_validator(mode="before")

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, field_validator,
 
 from liminal_assets.language.base import (
     Block,
+    Bound,
     Duration,
     FunctionPath,
     Name,
@@ -208,8 +209,8 @@ class Column(Spec):
     """Whether nulls are allowed; ``type: float?`` is the short form."""
     one_of: tuple[Scalar, ...] | None = None
     """The only values allowed."""
-    at_least: float | str | None = None
-    at_most: float | str | None = None
+    at_least: Bound | None = None
+    at_most: Bound | None = None
     matches: str | None = None
     """A regular expression that the whole text must match."""
     unique: bool = False

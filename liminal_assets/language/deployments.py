@@ -14,8 +14,10 @@ from liminal_assets.language.base import (
     Duration,
     Name,
     Names,
+    NotBool,
     Options,
     Spec,
+    changed,
     one_of_keys,
     switched,
 )
@@ -98,7 +100,7 @@ class Endpoint(Spec):
 class Batching(Spec):
     """One-row requests that one call of the model answers."""
 
-    max_rows: Annotated[int, Field(ge=2, le=10_000)] = 64
+    max_rows: Annotated[int, Field(ge=2, le=10_000), NotBool] = 64
     """The most rows of a call."""
 
 
@@ -116,18 +118,18 @@ class Serve(Spec):
     options: Options = {}
     """What an installed target needs."""
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    port: Annotated[int, Field(ge=0, le=65535), NotBool] = 8080
     """0: any free port."""
-    grpc_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    grpc_port: Annotated[int, Field(ge=0, le=65535), NotBool] | None = None
     """Where the Open Inference Protocol is spoken over gRPC besides; 0: any free port; default:
     nowhere."""
-    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    workers: Annotated[int, Field(ge=1, le=256), NotBool] = 1
     """Processes that share the ports."""
     reload_every: Duration = timedelta(seconds=2)
     """How often the server looks whether another version became champion."""
-    max_rows: Annotated[int, Field(ge=1)] = 10_000
+    max_rows: Annotated[int, Field(ge=1), NotBool] = 10_000
     """The most rows that one request may carry."""
-    max_body_mb: Annotated[float, Field(gt=0)] = 16.0
+    max_body_mb: Annotated[float, Field(gt=0), NotBool] = 16.0
     """The largest body that a request may have."""
     form: Literal["auto", "pipeline"] = "auto"
     """``auto``: the fastest form of the model that was proved to answer as the trained pipeline;
@@ -154,7 +156,7 @@ class Serve(Spec):
     """How much is taken on at once."""
     endpoints: tuple[Endpoint, ...] = ()
     """Functions that answer beside the model, with the same guards."""
-    endpoint_threads: Annotated[int, Field(ge=1, le=256)] = 8
+    endpoint_threads: Annotated[int, Field(ge=1, le=256), NotBool] = 8
     """How many of them run at once in a worker; those with ``async`` need none."""
     drain: Drain = Drain()
     """How the server ends."""
@@ -190,6 +192,8 @@ class Serve(Spec):
             )
         if self.trusted_types and self.trust != "skops_only":
             raise ValueError("'trusted_types' goes with 'trust: skops_only'")
+        if not self.endpoints and changed(self, ("endpoint_threads",)):
+            raise ValueError("'endpoint_threads' goes with 'endpoints', and there are none")
         if self.grpc_port is not None:
             if self.target in _ONE_PORT:
                 raise ValueError(f"'target: {self.target}' has one port, that of HTTP")
@@ -199,8 +203,8 @@ class Serve(Spec):
 
 
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
-Share = Annotated[float, Field(gt=0, le=100)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, le=100), NotBool]
+Fraction = Annotated[float, Field(ge=0, le=1), NotBool]
 
 
 class RollbackOn(Spec):
@@ -210,16 +214,16 @@ class RollbackOn(Spec):
     error_rate: Fraction | None = None
     """The largest share of requests that fail: status 5xx, and refusals (4xx) as far as they are
     clearly more than the stable version's."""
-    p99_ms: Annotated[float, Field(gt=0)] | None = None
+    p99_ms: Annotated[float, Field(gt=0), NotBool] | None = None
     """Canary: the longest that 99 % of its answers may take, in milliseconds."""
     disagreement: Fraction | None = None
     """The largest share of rows to which both versions say something else."""
     metric: str | None = None
     """With ``worse_by``: a scikit-learn metric by name, of both versions over the same rows, those
     whose labels are there: of ``/feedback``, or of a monitor's ``labels``."""
-    worse_by: Annotated[float, Field(ge=0)] | None = None
+    worse_by: Annotated[float, Field(ge=0), NotBool] | None = None
     """The most by which the candidate's metric may be worse than the stable version's."""
-    slice_worse_by: Annotated[float, Field(ge=0)] | None = None
+    slice_worse_by: Annotated[float, Field(ge=0), NotBool] | None = None
     """The same in each of the ``slices`` that has ``min_labels`` labels."""
 
     @model_validator(mode="after")
@@ -248,15 +252,15 @@ class Rollout(Spec):
     """Shadow: the shortest time; default: until ``min_requests`` are there."""
     then: Literal["promote", "wait"] = "promote"
     """Shadow: at the end the candidate takes over, or waits for another ``liminal promote``."""
-    min_requests: Annotated[int, Field(ge=1)] = 100
+    min_requests: Annotated[int, Field(ge=1), NotBool] = 100
     """What the candidate must have answered in a step before the next: requests, and rows where
     answers are compared."""
-    min_labels: Annotated[int, Field(ge=1)] = 100
+    min_labels: Annotated[int, Field(ge=1), NotBool] = 100
     """With ``rollback_on: {metric: …}``: the labelled rows that both versions must have answered
     since the rollout began."""
     rollback_on: RollbackOn = RollbackOn()
     """What takes the candidate back, and the champion's alias with it."""
-    tolerance: Annotated[float, Field(ge=0)] = 0.1
+    tolerance: Annotated[float, Field(ge=0), NotBool] = 0.1
     """Numbers disagree that differ by more than this part of the stable version's; labels if they
     aren't the same."""
     slices: tuple[str, ...] = ()
@@ -270,20 +274,27 @@ class Rollout(Spec):
     @model_validator(mode="after")
     def _of_strategy(self) -> Rollout:
         for strategy, fields in _FIELDS_OF.items():
-            for name in sorted(self.model_fields_set & fields):
-                # what 'liminal resolve' writes says the defaults too
-                default = type(self).model_fields[name].get_default(call_default_factory=True)
-                if self.strategy not in strategy.split() and getattr(self, name) != default:
-                    said = "for" if name == "for_" else name
-                    raise ValueError(
-                        f"'{said}' goes with 'strategy: {strategy.replace(' ', ' or ')}'"
-                    )
+            if self.strategy not in strategy.split() and (said := changed(self, fields)):
+                raise ValueError(
+                    f"'{said[0]}' goes with 'strategy: {strategy.replace(' ', ' or ')}'"
+                )
         if list(self.steps) != sorted(set(self.steps)):
             raise ValueError("'steps' must grow")
         if not self.steps:
             raise ValueError("'steps' needs one share at least")
         if self.strategy == "shadow" and self.rollback_on.p99_ms is not None:
             raise ValueError("nobody waits for a shadow's answers: 'p99_ms' goes with a canary")
+        return self
+
+    @model_validator(mode="after")
+    def _of_comparison(self) -> Rollout:
+        if not self.compares and (said := changed(self, ("tolerance", "slices"))):
+            raise ValueError(
+                f"'{said[0]}' is about answers that are compared: a canary compares them with "
+                "'rollback_on: {disagreement: …}' or a 'metric'"
+            )
+        if self.rollback_on.metric is None and changed(self, ("min_labels",)):
+            raise ValueError("'min_labels' goes with 'rollback_on: {metric: …, worse_by: …}'")
         return self
 
     @property
@@ -341,7 +352,10 @@ class Deployment(Block):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Deployment:
-        one_of_keys(self, "serve", "batch")
+        if one_of_keys(self, "serve", "batch") == "batch" and self.rollout != Rollout():
+            raise ValueError(
+                "'rollout' goes with 'serve': batch scores are those of the champion, at once"
+            )
         return self
 
     @property

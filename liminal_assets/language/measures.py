@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from liminal_assets.language.base import Names, Spec
+from liminal_assets.language.base import Names, NotBool, Spec
 from liminal_assets.language.rates import RateField
 
 __all__ = ["Alarms", "ColumnQuality", "Quality", "Share", "Slices", "SlicesField"]
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1), NotBool]
 """A part of the rows, from 0 to 1."""
 
 
@@ -46,7 +46,10 @@ class Quality(Spec):
     duplicates: Share | None = None
     """The largest share of rows whose entity another row has; default: 0.01 above the reference's
     in batch scores; in served rows, where the same is asked again, no bound."""
-    rows: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]] = (0.2, 5.0)
+    rows: tuple[Annotated[float, Field(ge=0), NotBool], Annotated[float, Field(gt=0), NotBool]] = (
+        0.2,
+        5.0,
+    )
     """The smallest and the largest number of rows, as multiples of the usual one: the median of up
     to 12 earlier windows. It is judged in a window with fewer than ``min_rows`` rows too."""
     constant: bool = True
@@ -69,9 +72,9 @@ class Slices(Spec):
 
     by: Annotated[Names, Field(min_length=1)]
     """The columns whose values are the groups."""
-    most: Annotated[int, Field(ge=1, le=200)] = 10
+    most: Annotated[int, Field(ge=1, le=200), NotBool] = 10
     """Groups per column, those with the most rows; the others are one group."""
-    min_rows: Annotated[int, Field(ge=1)] | None = None
+    min_rows: Annotated[int, Field(ge=1), NotBool] | None = None
     """A group with fewer rows is shown, not judged; default: the monitor's ``min_rows``."""
 
 
@@ -91,5 +94,5 @@ class Alarms(Spec):
     at_most: RateField
     """Such as ``1 per month`` or ``2 per year``: for all columns and windows together. The
     thresholds of columns that have none of their own are set so, by resampling the reference."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0), NotBool] = 0
     """Of the resampling: equal seeds give equal thresholds."""

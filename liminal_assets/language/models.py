@@ -12,9 +12,12 @@ from liminal_assets.language.base import (
     FunctionPath,
     Name,
     Names,
+    NotBool,
+    Number,
     Options,
     Scalar,
     Spec,
+    Whole,
     one_of_keys,
 )
 
@@ -55,11 +58,13 @@ class ModelColumns(Spec):
 class Numeric(Spec):
     """Preparation of numeric columns, inside the fitted pipeline."""
 
-    impute: Literal["mean", "median", "most_frequent", "none"] | float = "median"
+    impute: Annotated[Literal["mean", "median", "most_frequent", "none"] | float, NotBool] = (
+        "median"
+    )
     """How nulls are filled; a number fills with itself."""
     indicator: bool = False
     """Add a column per imputed column that says where nulls were."""
-    clip: tuple[float, float] | None = None
+    clip: tuple[Number, Number] | None = None
     """Quantiles, such as ``[0.01, 0.99]``, learned in training, that values are held within."""
     transform: Literal["yeo_johnson", "quantile", "log1p", "none"] = "none"
     scale: Literal["standard", "minmax", "robust", "maxabs", "none"] = "none"
@@ -72,9 +77,11 @@ class Categorical(Spec):
     """How nulls are filled; any other word fills with itself; ``none`` keeps missing as a
     category."""
     encode: Literal["ordinal", "one_hot", "target", "none"] = "one_hot"
-    min_frequency: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | None = None
+    min_frequency: (
+        Annotated[Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)], NotBool] | None
+    ) = None
     """Rarer categories become one."""
-    max_categories: Annotated[int, Field(ge=2)] | None = None
+    max_categories: Annotated[int, Field(ge=2), NotBool] | None = None
 
 
 class Prepare(Spec):
@@ -88,7 +95,7 @@ class Split(Spec):
     """How rows are held out for the evaluation."""
 
     by: Literal["time", "random", "group"] = "random"
-    test: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    test: Annotated[float, Field(gt=0, lt=1), NotBool] = 0.2
     """The share of rows held out."""
     column: str | None = None
     """``by: time``: the timestamp column (default: the feature's); ``by: group``: the group."""
@@ -96,7 +103,7 @@ class Split(Spec):
     """``by: random``: keep the shares of the target (true) or of a column."""
     gap: Duration | None = None
     """``by: time``: rows this long before the test rows are left out of training."""
-    seed: int = 0
+    seed: Whole = 0
 
     @model_validator(mode="after")
     def _options_of_kind(self) -> Split:
@@ -112,10 +119,10 @@ class Split(Spec):
 class Range(Spec):
     """The values that one parameter may take in tuning."""
 
-    low: float | int | None = None
-    high: float | int | None = None
+    low: Annotated[float | int, NotBool] | None = None
+    high: Annotated[float | int, NotBool] | None = None
     log: bool = False
-    step: float | int | None = None
+    step: Annotated[float | int, NotBool] | None = None
     choices: tuple[Scalar, ...] | None = None
 
     @model_validator(mode="after")
@@ -135,18 +142,18 @@ class Range(Spec):
 class Tune(Spec):
     """Search for parameters with Optuna; an interrupted search goes on where it stopped."""
 
-    trials: Annotated[int, Field(ge=1)]
+    trials: Annotated[int, Field(ge=1), NotBool]
     metric: str
     direction: Literal["maximize", "minimize"] | None = None
     """Default: the metric's own."""
     space: Annotated[dict[str, Range], Field(min_length=1)]
     """Per parameter of the estimator; ``prepare__…`` reaches the preparation."""
-    cross_validate: Annotated[int, Field(ge=2)] = 3
+    cross_validate: Annotated[int, Field(ge=2), NotBool] = 3
     """Folds per trial, cut as ``split`` says."""
     timeout: Duration | None = None
     prune: bool = True
     """Stop trials early that are worse than the median after the same folds."""
-    seed: int = 0
+    seed: Whole = 0
 
 
 class Evaluate(Spec):
@@ -156,12 +163,12 @@ class Evaluate(Spec):
     """scikit-learn metrics by name; default: the usual ones of the task."""
     slices: Names = ()
     """Columns whose values cut the rows; each slice gets the metrics."""
-    min_slice_rows: Annotated[int, Field(ge=1)] = 50
+    min_slice_rows: Annotated[int, Field(ge=1), NotBool] = 50
     """Smaller slices are reported together."""
-    cross_validate: Annotated[int, Field(ge=2)] | None = None
+    cross_validate: Annotated[int, Field(ge=2), NotBool] | None = None
     explain: Literal["permutation"] | None = None
     """Permutation importance of each column."""
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    threshold: Annotated[float, Field(gt=0, lt=1), NotBool] = 0.5
     """Binary classification: the probability that counts as positive."""
 
 
@@ -176,9 +183,9 @@ class Rule(Spec):
     """One condition that a candidate must meet to become champion."""
 
     metric: str | None = None
-    at_least: float | None = None
-    at_most: float | None = None
-    beats_champion_by: float | None = None
+    at_least: Number | None = None
+    at_most: Number | None = None
+    beats_champion_by: Number | None = None
     """By how much the candidate must be better (in the metric's direction) than the current
     champion on the same rows; 0.0: at least as good. The first candidate passes."""
     slice: str | None = None
@@ -230,7 +237,7 @@ class Model(Block):
     validate_: Annotated[tuple[Rule, ...], Field(alias="validate")] = ()
     window: Duration | None = None
     """Learn from the newest rows only, by the feature's timestamp; default: all."""
-    min_rows: Annotated[int, Field(ge=2)] = 50
+    min_rows: Annotated[int, Field(ge=2), NotBool] = 50
     """Fewer rows to learn from fail the step."""
     refit: bool = False
     """After the evaluation, fit once more on all rows, the held-out ones included."""

@@ -12,6 +12,8 @@ from liminal_assets.language.base import (
     Duration,
     Name,
     Names,
+    NotBool,
+    Number,
     Spec,
     TimeZone,
     one_of_keys,
@@ -43,7 +45,7 @@ class ColumnDrift(Spec):
 
     method: DriftMethod | None = None
     """Default: the monitor's."""
-    threshold: Annotated[float, Field(gt=0)] | None = None
+    threshold: Annotated[float, Field(gt=0), NotBool] | None = None
     """Default: the monitor's."""
     ignore: bool = False
     """Leave the column out."""
@@ -55,18 +57,18 @@ class Drift(Spec):
     method: DriftMethod = "psi"
     """For ``ks`` and ``chi2`` the statistic is compared (the KS distance, Cramér's V), not a
     p-value, which only grows with the number of rows."""
-    threshold: Annotated[float, Field(gt=0)] = 0.2
+    threshold: Annotated[float, Field(gt=0), NotBool] = 0.2
     """The largest distance of a stable column; one that is written is kept where the monitor has
     ``alarms``, too. Its meaning depends on the method: above 0.2 a
     ``psi`` is customarily called a shift; ``ks``, ``chi2`` and ``jensen_shannon`` go from 0 to 1;
     ``wasserstein`` counts standard deviations of the reference."""
-    bins: Annotated[int, Field(ge=2, le=1000)] = 10
+    bins: Annotated[int, Field(ge=2, le=1000), NotBool] = 10
     """Quantile bins of number columns, cut at the reference's quantiles."""
     reference: Literal["training", "previous"] = "training"
     """The rows compared with: those the champion learned from, or the window before."""
     columns: dict[str, ColumnDrift] = {}
     """Per column (``prediction`` and ``probability`` too); others use the settings above."""
-    slice_threshold: Annotated[float, Field(gt=0)] | None = None
+    slice_threshold: Annotated[float, Field(gt=0), NotBool] | None = None
     """The largest distance of a slice's answers from the same slice's in the reference; default:
     shown, not judged."""
 
@@ -127,8 +129,8 @@ class Performance(Spec):
 
     metric: str
     """A scikit-learn metric by name, as in ``evaluate``."""
-    at_least: float | None = None
-    at_most: float | None = None
+    at_least: Number | None = None
+    at_most: Number | None = None
     labels: Labels | None = None
     """Predictions whose truth isn't there yet are left out; how many is reported, and with fewer
     than ``min_rows`` left nothing is judged. Not needed where the metric is estimated."""
@@ -137,9 +139,9 @@ class Performance(Spec):
     model is (CBPE). It sees a change of the inputs, not one of what they mean."""
     judge: Literal["realised", "estimated", "both"] | None = None
     """Which of the two is held to the bound; default: what the labels say."""
-    slice_at_least: float | None = None
+    slice_at_least: Number | None = None
     """The bound of each slice, for a metric that is better the higher it is."""
-    slice_at_most: float | None = None
+    slice_at_most: Number | None = None
     """The bound of each slice, for a metric that is better the lower it is."""
 
     @model_validator(mode="after")
@@ -172,7 +174,7 @@ class Kpi(Spec):
     kpi: Name
     sql: str
     """A DuckDB query whose first value is the number."""
-    between: tuple[float, float]
+    between: tuple[Number, Number]
     """The smallest and the largest good value."""
 
     @model_validator(mode="after")
@@ -220,7 +222,7 @@ class Monitor(Block):
     window: Duration | None = None
     """Served rows: how far back a window reaches (default 7d). Batch scores are watched by
     partition."""
-    min_rows: Annotated[int, Field(ge=1)] = 100
+    min_rows: Annotated[int, Field(ge=1), NotBool] = 100
     """A window with fewer rows is reported, not judged."""
     quality: Quality | None = None
     drift: Drift | None = None

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from liminal_assets.language.base import Duration, Name, Spec
+from liminal_assets.language.base import Duration, Name, NotBool, Spec
 
 __all__ = ["HashMask", "LogTarget", "PredictionLogging"]
 
@@ -48,7 +48,7 @@ class PredictionLogging(Spec):
     """Answer only once the record is on the disk, so that nothing that was acknowledged is lost by
     a crash; while the disk can't take it the answer is 503. Otherwise a crash loses up to half a
     second of the process's records, one of the machine up to ``rotate`` more."""
-    sample: Annotated[float, Field(gt=0, le=1)] = 1.0
+    sample: Annotated[float, Field(gt=0, le=1), NotBool] = 1.0
     """The share of requests that is logged, chosen by prediction id. Rows say it in the column
     ``sample_rate``."""
     mask: dict[str, Annotated[_Word | HashMask, BeforeValidator(_known)]] = {}
@@ -57,7 +57,7 @@ class PredictionLogging(Spec):
     state folder; ``{hash: NAME}`` takes the key from an environment variable."""
     to: LogTarget | None = None
     """Default: Parquet files beside the project's other tables."""
-    max_mb: Annotated[float, Field(gt=0)] = 1024.0
+    max_mb: Annotated[float, Field(gt=0), NotBool] = 1024.0
     """The most that may wait on the server's disk while the log can't be written, in MiB. Past
     that the oldest rows are lost, and counted; with ``durable`` requests are refused."""
     rotate: Duration = timedelta(seconds=10)

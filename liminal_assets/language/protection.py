@@ -9,7 +9,15 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
-from liminal_assets.language.base import Duration, Names, Spec, one_of_keys, switched
+from liminal_assets.language.base import (
+    Duration,
+    Names,
+    NotBool,
+    Spec,
+    changed,
+    one_of_keys,
+    switched,
+)
 
 __all__ = [
     "AccessLog",
@@ -125,6 +133,8 @@ class Jwt(Spec):
             raise ValueError(
                 f"a key set is public: it can't hold the secret of {self.algorithms[0]}"
             )
+        if source == "key" and changed(self, ("refresh",)):
+            raise ValueError("'refresh' goes with 'jwks': a 'key' is read once, at the start")
         return self
 
 
@@ -154,17 +164,23 @@ class Auth(Spec):
 class Limits(Spec):
     """How much a server takes on at once."""
 
-    under_way: Annotated[int, Field(ge=1, le=100_000)] = 256
+    under_way: Annotated[int, Field(ge=1, le=100_000), NotBool] = 256
     """Requests that a worker answers at once; more get 503 and ``Retry-After``."""
-    bodies_mb: Annotated[float, Field(gt=0)] = 256.0
+    bodies_mb: Annotated[float, Field(gt=0), NotBool] = 256.0
     """What the larger bodies of all requests under way may take in a worker; more get 503."""
     timeout: Duration = timedelta(seconds=30)
     """The longest that a body may take to come (else 408), and then its answer (else 504)."""
-    rate: Annotated[float, Field(gt=0)] | None = None
+    rate: Annotated[float, Field(gt=0), NotBool] | None = None
     """Requests a second that each key, token's subject or, without either, address may send to a
     worker; more get 429 and ``Retry-After``."""
-    burst: Annotated[int, Field(ge=1)] = 10
-    """Requests at once after a pause, where there is a rate."""
+    burst: Annotated[int, Field(ge=1), NotBool] | None = None
+    """With ``rate``: requests at once after a pause; default: 10."""
+
+    @model_validator(mode="after")
+    def _of_rate(self) -> Limits:
+        if self.burst is not None and self.rate is None:
+            raise ValueError("'burst' goes with 'rate', such as 'rate: 50': nothing limits it else")
+        return self
 
 
 class Drain(Spec):
@@ -190,7 +206,7 @@ class AccessLog(Spec):
 
     file: str | None = None
     """Where; default: standard output."""
-    sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    sample: Annotated[float, Field(ge=0, le=1), NotBool] = 1.0
     """The share of requests answered with 2xx that are written; others always are."""
 
 
@@ -208,5 +224,5 @@ class Telemetry(Spec):
     """The collector's URL for OTLP over HTTP; default: what the ``OTEL_…`` variables say."""
     service_name: str | None = None
     """Default: the deployment's name."""
-    sample: Annotated[float, Field(ge=0, le=1)] = 0.01
+    sample: Annotated[float, Field(ge=0, le=1), NotBool] = 0.01
     """The share of requests that begin a trace; one with a ``traceparent`` follows its caller."""

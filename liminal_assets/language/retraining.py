@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from liminal_assets.language.base import Duration, Name, Names, Spec, one_of_keys
+from liminal_assets.language.base import Duration, Name, Names, NotBool, Spec, one_of_keys
 from liminal_assets.language.rates import RateField
 
 __all__ = ["Cadence", "Retrain", "Rollback", "Trigger"]
@@ -95,12 +95,12 @@ class Trigger(Spec):
     """A window broke a bound, other than of data quality: nothing is to be learned from broken
     rows. Written as ``breach`` alone; ``{breach: performance}`` or ``{breach: [drift, quality]}``
     counts the bounds of these checks only."""
-    labels: Annotated[int, Field(ge=1)] | None = None
+    labels: Annotated[int, Field(ge=1), NotBool] | None = None
     """So many rows got their label since the model last learned."""
     every: _CadenceField | None = None
     """So much time has passed since the model last learned, in the time of the data: ``30d``, or
     ``day``, ``week``, ``month``, ``quarter``, ``year`` of the calendar."""
-    fresh: Annotated[int, Field(ge=1)] | None = None
+    fresh: Annotated[int, Field(ge=1), NotBool] | None = None
     """So many complete partitions of the model's feature came since it last learned."""
 
     @model_validator(mode="before")
@@ -138,9 +138,9 @@ class Rollback(Spec):
     below: Literal["predecessor", "validation"] = "predecessor"
     """What it is held against: the live performance of the version before it, in as many of its
     newest windows; or its own on the rows held out when it was trained."""
-    by: Annotated[float, Field(ge=0)] = 0.0
+    by: Annotated[float, Field(ge=0), NotBool] = 0.0
     """How much worse it may be, in units of the monitor's metric."""
-    windows: Annotated[int, Field(ge=1)] = 2
+    windows: Annotated[int, Field(ge=1), NotBool] = 2
     """In so many windows in a row."""
 
 
@@ -163,9 +163,9 @@ class Retrain(Spec):
     )
     """``breach``, ``{labels: 5000}``, ``{every: 30d}``, ``{fresh: 2}``, or a list of them, any of
     which is reason enough. An empty list never trains."""
-    consecutive: Annotated[int, Field(ge=1)] = 1
+    consecutive: Annotated[int, Field(ge=1), NotBool] = 1
     """Breaches count from so many windows in a row."""
-    min_rows: Annotated[int, Field(ge=1)] | None = None
+    min_rows: Annotated[int, Field(ge=1), NotBool] | None = None
     """Wait for so many rows in the windows since the model last learned."""
     cooldown: Duration | None = None
     """The shortest time between two retrainings, in the time of the data: a reason in a window

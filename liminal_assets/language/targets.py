@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from liminal_assets.language.base import Duration, Names, Options, Spec
+from liminal_assets.language.base import Duration, Names, NotBool, Options, Spec, changed
 
 __all__ = ["DataCapture", "KServe", "Kubernetes", "RemoteTarget", "SageMaker", "Serverless"]
 
@@ -44,7 +44,7 @@ def _check_amount(value: str | float) -> str | float:
     return value
 
 
-Quantity = Annotated[str | int | float, AfterValidator(_check_amount)]
+Quantity = Annotated[str | int | float, NotBool, AfterValidator(_check_amount)]
 """An amount as Kubernetes writes it: ``500m``, ``2``, ``1Gi``."""
 
 _LABEL = StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
@@ -82,9 +82,9 @@ class PodTarget(RemoteTarget):
     """A kubeconfig; default: ``KUBECONFIG``, ``~/.kube/config`` or that of the pod."""
     context: str | None = None
     """A context of the kubeconfig; default: its current one."""
-    replicas: Annotated[int, Field(ge=1)] = 2
+    replicas: Annotated[int, Field(ge=1), NotBool] = 2
     """The fewest pods."""
-    max_replicas: Annotated[int, Field(ge=1)] = 10
+    max_replicas: Annotated[int, Field(ge=1), NotBool] = 10
     """The most pods; equal to ``replicas`` there is no autoscaling."""
     resources: dict[Literal["requests", "limits"], dict[str, Quantity]] = {
         "requests": {"cpu": "500m", "memory": "256Mi"},
@@ -130,7 +130,7 @@ class PodTarget(RemoteTarget):
 class Kubernetes(PodTarget):
     """``target: kubernetes``: a Deployment with its Service, autoscaler and disruption budget."""
 
-    target_cpu: Annotated[int, Field(ge=1, le=100)] = 70
+    target_cpu: Annotated[int, Field(ge=1, le=100), NotBool] = 70
     """The share of the requested CPU, in percent, that autoscaling aims at."""
 
     @model_validator(mode="after")
@@ -147,11 +147,11 @@ class Kubernetes(PodTarget):
 class KServe(PodTarget):
     """``target: kserve``: an InferenceService with the model server as its predictor."""
 
-    replicas: Annotated[int, Field(ge=0)] = 1
+    replicas: Annotated[int, Field(ge=0), NotBool] = 1
     """The fewest pods; 0 scales to none."""
     scale_metric: Literal["concurrency", "rps", "cpu", "memory"] | None = None
     """What the autoscaler watches; default: KServe's."""
-    scale_target: Annotated[int, Field(ge=1)] | None = None
+    scale_target: Annotated[int, Field(ge=1), NotBool] | None = None
     """What the metric is to be per pod."""
     mode: Literal["Knative", "Standard", "Serverless", "RawDeployment"] | None = None
     """KServe's deployment mode, as the installed version calls it; default: the cluster's.
@@ -185,15 +185,15 @@ class DataCapture(Spec):
 
     to: Annotated[str, StringConstraints(pattern=r"^s3://.+")]
     """An ``s3://`` URL."""
-    percentage: Annotated[int, Field(ge=1, le=100)] = 100
+    percentage: Annotated[int, Field(ge=1, le=100), NotBool] = 100
 
 
 class Serverless(Spec):
     """A SageMaker endpoint without instances."""
 
     memory_mb: Literal[1024, 2048, 3072, 4096, 5120, 6144] = 2048
-    max_concurrency: Annotated[int, Field(ge=1, le=200)] = 20
-    provisioned: Annotated[int, Field(ge=1, le=200)] | None = None
+    max_concurrency: Annotated[int, Field(ge=1, le=200), NotBool] = 20
+    provisioned: Annotated[int, Field(ge=1, le=200), NotBool] | None = None
     """How much of that is kept warm."""
 
 
@@ -211,7 +211,7 @@ class SageMaker(RemoteTarget):
     profile: str | None = None
     """A profile of ``~/.aws``; default: the credentials that boto3 finds."""
     instance_type: str = "ml.m5.large"
-    instances: Annotated[int, Field(ge=1)] = 1
+    instances: Annotated[int, Field(ge=1), NotBool] = 1
     serverless: Serverless | None = None
     """Without instances instead."""
     data_capture: DataCapture | None = None
@@ -222,6 +222,12 @@ class SageMaker(RemoteTarget):
     """Of the VPC that the containers run in, with ``subnets``."""
     tags: dict[str, str] = {}
     """Of model, configuration and endpoint, besides our own."""
+
+    @model_validator(mode="after")
+    def _instances_or_none(self) -> SageMaker:
+        if self.serverless and (said := changed(self, ("instance_type", "instances"))):
+            raise ValueError(f"'{said[0]}' has no effect beside 'serverless'")
+        return self
 
     @model_validator(mode="after")
     def _whole_network(self) -> SageMaker:

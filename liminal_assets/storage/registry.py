@@ -8,6 +8,7 @@ transaction of the registry, and the journal keeps why.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -23,13 +24,26 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.models import ModelSignature
 
-__all__ = ["CHALLENGER", "CHAMPION", "ModelRegistry", "ModelVersion", "digest_of"]
+__all__ = [
+    "CHALLENGER",
+    "CHAMPION",
+    "ModelRegistry",
+    "ModelVersion",
+    "UnknownVersionError",
+    "digest_of",
+]
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 DIGEST_TAG = "liminal.digest"
 VALIDATION_TAG = "liminal.validation"
 REASONS_TAG = "liminal.validation.reasons"
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+"""A version's number; MLflow's databases hold it in 32 bits."""
+
+
+class UnknownVersionError(StepError):
+    """A model has no version of that number."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +127,10 @@ class ModelRegistry:
         """One version.
 
         Raises:
-            StepError: there is no such version.
+            UnknownVersionError: there is no such version.
         """
         found = None
-        if str(version).isdigit():
+        if _NUMBER.fullmatch(str(version)):
             with self._errors(f"read version {version} of {model}"):
                 found = _found(
                     lambda: self._client.get_model_version(
@@ -126,7 +140,7 @@ class ModelRegistry:
         if found is None:
             known = [item.version for item in self.versions(model)]
             hint = f"there are versions {', '.join(map(str, known))}" if known else "train it first"
-            raise StepError(f"{model} has no version {version}", hint=hint)
+            raise UnknownVersionError(f"{model} has no version {version}", hint=hint)
         return self._of(model, found)
 
     def versions(self, model: str) -> list[ModelVersion]:

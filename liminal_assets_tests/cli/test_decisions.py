@@ -114,7 +114,6 @@ def test_now_is_a_decision_of_the_deployment_and_history_says_what_was_in_use_wh
         2,
         "sure",
     )
-    assert liminal("promote", "late", "--to", "2", "--now").code == 2
     # the moments of the decisions, as a wall clock here shows them
     first, second = (datetime.fromisoformat(one["at"]).astimezone() for one in decided[:2])
     wall = first.replace(tzinfo=None).isoformat(" ")
@@ -153,11 +152,25 @@ def test_a_version_that_failed_its_validation_needs_force(liminal: Liminal, shop
     assert last["evidence"]["forced"] is True
 
 
-def test_a_version_that_there_is_not_is_one_message(liminal: Liminal, shop: Path) -> None:
-    done = liminal("rollback", "late_api", "--to", "9")
-    assert done.code == 1
-    assert "late has no version 9" in done.err
+@pytest.mark.parametrize("verb", ["promote", "rollback"])
+@pytest.mark.parametrize("version", ["9", "0", "two", "", "99999999999999999999"])
+def test_a_version_that_there_is_not_is_a_wrong_argument(
+    liminal: Liminal, shop: Path, verb: str, version: str
+) -> None:
+    done = liminal(verb, "late_api", "--to", version)
+    assert done.code == 2
+    assert f"late has no version {version}" in done.err
     assert "there are versions 1, 2, 3" in done.err
+    assert champion(shop) == 2
+
+
+def test_now_of_a_model_is_refused_before_anything_is_promoted(
+    liminal: Liminal, shop: Path
+) -> None:
+    done = liminal("promote", "late", "--to", "1", "--now")
+    assert done.code == 2
+    assert "--now needs a deployment" in done.err
+    assert champion(shop) == 2
 
 
 def test_a_name_that_is_no_deployment_is_wrong_input(liminal: Liminal, shop: Path) -> None:

@@ -45,6 +45,9 @@ def write(folder: Path, rollout: str, serve: str = "{}") -> Path:
         ("{strategy: canary, rollback_on: {worse_by: 0.1}}", "'worse_by' needs the 'metric'"),
         ("{strategy: shadow, rollback_on: {slice_worse_by: 0.1}}", "'slice_worse_by' needs"),
         ("{min_labels: 5}", "'min_labels' goes with 'strategy: canary or shadow'"),
+        ("{strategy: shadow, min_labels: 5}", "'min_labels' goes with 'rollback_on: {metric"),
+        ("{strategy: canary, tolerance: 0.2}", "'tolerance' is about answers that are compared"),
+        ("{strategy: canary, slices: [carrier]}", "'slices' is about answers that are compared"),
         ("{strategy: canary, sticky: ''}", "sticky"),
         ("{strategy: canary, sticky: 'x user'}", "sticky"),
     ],
@@ -57,6 +60,13 @@ def test_what_does_not_fit_together_is_refused(tmp_path: Path, rollout: str, mes
     assert message in mistake.message
 
 
+def test_batch_scores_have_no_rollout(tmp_path: Path) -> None:
+    file = write(tmp_path, "{strategy: canary}")
+    file.write_text(file.read_text().replace("serve: {}", "batch: {from: rows}"))
+    with pytest.raises(InvalidProjectError, match="'rollout' goes with 'serve'"):
+        load_project(file)
+
+
 @pytest.mark.parametrize(
     ("rollout", "serve", "code", "column"),
     [
@@ -67,7 +77,7 @@ def test_what_does_not_fit_together_is_refused(tmp_path: Path, rollout: str, mes
             55,
         ),
         (
-            "{strategy: canary, slices: [carrier]}",
+            "{strategy: shadow, slices: [carrier]}",
             "{log_predictions: {mask: {carrier: hash}}}",
             "masked-column",
             42,
@@ -99,7 +109,7 @@ def deep(file: Path) -> list[Diagnostic]:
 
 
 def test_a_slice_that_is_no_input_is_told_with_what_was_meant(tmp_path: Path) -> None:
-    file = write(tmp_path, "{strategy: canary, slices: [carrier, carier, gate, late]}")
+    file = write(tmp_path, "{strategy: shadow, slices: [carrier, carier, gate, late]}")
     told = [(m.code, m.location.column, m.message, m.hint) for m in deep(file)]
     hint = "did you mean 'carrier'?"
     known = "known: carrier, distance"
@@ -111,7 +121,7 @@ def test_a_slice_that_is_no_input_is_told_with_what_was_meant(tmp_path: Path) ->
 
 
 def test_once_the_feature_is_made_every_name_is_held_against_its_columns(tmp_path: Path) -> None:
-    file = write(tmp_path, "{strategy: canary, slices: [wind, weather]}")
+    file = write(tmp_path, "{strategy: shadow, slices: [wind, weather]}")
     # which columns the feature will have isn't known before
     assert deep(file) == []
     rows = {"flight_id": [1], "at": [1], "distance": [1.0], "wind": [1.0], "late": [0]}

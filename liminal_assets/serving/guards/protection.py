@@ -52,7 +52,7 @@ def protected(config: WorkerConfig, project: Project, deployment: Deployment) ->
             bodies_mb=limits.bodies_mb,
             timeout_seconds=limits.timeout.total_seconds(),
             rate=limits.rate or 0.0,
-            burst=limits.burst,
+            burst=limits.burst or Limits().burst,
             batch_rows=spec.batching.max_rows if spec.batching else 0,
         ),
         drain_wait=spec.drain.wait.total_seconds() if spec.drain.wait else 0.0,

@@ -72,6 +72,14 @@ WRONG = {
     "auth:\n  jwt:\n    algorithms: [HS256]\n    key: very-secret": (23, "not written here"),
     "limits: {under_way: 0}": (20, "under_way"),
     "limits: {rate: -1}": (20, "rate"),
+    "limits: {burst: 10}": (20, "'burst' goes with 'rate', such as 'rate: 50'"),
+    "endpoint_threads: 4": (20, "'endpoint_threads' goes with 'endpoints'"),
+    "auth: {jwt: {algorithms: [HS256], key: {env: A}, refresh: 1m}}": (
+        20,
+        "'refresh' goes with 'jwks'",
+    ),
+    "sagemaker: {image: i, role: 'arn:aws:iam::123456789012:role/r', release_store: 's3://b/r', "
+    "instances: 2, serverless: {}}": (20, "'instances' has no effect beside 'serverless'"),
     "drain: {wait: 5}": (20, "duration"),
     "access_log: {sample: 2}": (20, "sample"),
     "telemetry: {samples: 0.1}": (20, "did you mean 'sample'"),
