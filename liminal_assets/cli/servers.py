@@ -17,6 +17,7 @@ __all__ = ["HOST", "check_free", "dagster_server", "mlflow_server"]
 
 HOST = "127.0.0.1"
 
+_JOBS = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION"
 _DATABASES = ("sqlite://", "postgresql", "mysql", "mssql", "file://")
 
 
@@ -75,7 +76,13 @@ def mlflow_server(project: Project, port: int) -> Program | None:
         log=_log(project.home, "mlflow"),
         url=f"http://{HOST}:{port}",
         health="/health",
-        environment={"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"},
+        environment={
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "true",
+            # jobs judge traces of language models; their runner is eight processes that don't stop
+            # when they are asked to
+            _JOBS: os.environ.get(_JOBS, "false"),
+        },
         kind="ui",
     )
 

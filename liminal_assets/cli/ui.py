@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
@@ -39,8 +38,8 @@ def command(project: Path, env: str | None, port: int, mlflow_port: int) -> int:
         check_free(server, option)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with ExitStack() as stack:
-            running = [(server, stack.enter_context(started(server))) for server in servers]
+        with started(servers) as processes:
+            running = list(zip(servers, processes, strict=True))
             for server, process in running:
                 wait_until_ready(server, process)
                 say(f"{server.name}: {server.url}", style="bold")

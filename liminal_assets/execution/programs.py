@@ -88,38 +88,48 @@ def spawn(program: Program) -> subprocess.Popen[bytes]:
 
 
 @contextmanager
-def started(program: Program) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that runs; at the end it and all that it started is gone."""
-    process = spawn(program)
+def started(programs: Sequence[Program]) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Programs that run; at the end they and all that they started are gone."""
+    processes: list[subprocess.Popen[bytes]] = []
     try:
-        yield process
+        for program in programs:
+            processes.append(spawn(program))
+        yield processes
     finally:
-        stop(process)
+        stop(*processes)
 
 
 def stop(
-    process: subprocess.Popen[bytes], *, number: int = signal.SIGINT, grace: float = _GRACE
+    *processes: subprocess.Popen[bytes], number: int = signal.SIGINT, grace: float = _GRACE
 ) -> None:
-    """Ends a process that :func:`spawn` started, and all of its group.
+    """Ends processes that :func:`spawn` started, at the same time, and all of their groups.
 
     Args:
-        number: the signal that asks it to end.
-        grace: seconds until it is killed.
+        number: the signal that asks them to end.
+        grace: seconds until they are killed.
     """
+    deadline = time.monotonic() + grace
     try:
-        if process.poll() is None:
-            process.send_signal(number)
-            process.wait(grace)
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(number)
+        for process in processes:
+            process.wait(max(deadline - time.monotonic(), 0))
     except subprocess.TimeoutExpired:
         pass
     finally:
-        # what it left behind goes with its group
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            process.poll()
-        else:
-            process.wait()
+        for process in processes:
+            _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    # what it left behind goes with its group
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        process.poll()
+    else:
+        process.wait()
 
 
 def is_ready(program: Program, *, timeout: float = 2.0) -> bool:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from liminal_assets.cli.servers import mlflow_server
+from liminal_assets.language.loading import Project
 from liminal_assets_tests.cli.conftest import Liminal
 
 
@@ -78,6 +80,21 @@ def test_it_serves_the_state_of_run_and_stops_all_of_it(liminal: Liminal, shop: 
                     break
             assert time.monotonic() < deadline
             time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [pytest.param(None, "false", id="unset"), pytest.param("true", "true", id="chosen")],
+)
+def test_mlflow_runs_no_jobs_unless_told_to(
+    chosen: str | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", raising=False)
+    if chosen:
+        monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", chosen)
+    server = mlflow_server(Project.of("shop", tmp_path), free_port())
+    assert server is not None
+    assert server.environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == told
 
 
 def test_projects_that_share_no_state_can_not_be_shown_together(
