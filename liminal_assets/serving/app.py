@@ -1,4 +1,4 @@
-"""The ASGI application: paths, limits and status codes.
+"""The ASGI application: what it is made of, and how it starts and ends.
 
 No framework: what it would do for one path costs more than the model's answer.
 """
@@ -6,29 +6,23 @@ No framework: what it would do for one path costs more than the model's answer.
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from liminal_assets.serving.batches import Batches
+from liminal_assets.serving.answering import Answering
 from liminal_assets.serving.config import Grpc, Limits
 from liminal_assets.serving.control.live import LiveModel
 from liminal_assets.serving.control.shadow import Comparer
-from liminal_assets.serving.engine import Engine, OtherVersion, Sticky
-from liminal_assets.serving.errors import RequestError
-from liminal_assets.serving.features.lookups import Lookups, NeededError
-from liminal_assets.serving.guards.flight import FLIGHT, Flight
-from liminal_assets.serving.guards.guard import Guard, given_up
+from liminal_assets.serving.engine import Engine, Sticky
+from liminal_assets.serving.features.lookups import Lookups
+from liminal_assets.serving.guards.guard import Guard
 from liminal_assets.serving.log.spool import Spool
 from liminal_assets.serving.messages import (
-    DisconnectedError,
     Message,
     Receive,
     Response,
     Send,
-    read_body,
+    WriteWhole,
 )
 from liminal_assets.serving.model import ServedModel
 from liminal_assets.serving.observing.watch import Watch
@@ -40,26 +34,17 @@ from liminal_assets.serving.protocols.predict import PredictProtocol
 from liminal_assets.serving.protocols.routes import (
     Called,
     Page,
-    Request,
     Router,
     Scoring,
-    other_method,
 )
 from liminal_assets.serving.releases.folders import ServingFolders
-from liminal_assets.serving.threads import Threads
 from liminal_assets.steps.signature import Signature
-from liminal_assets.storage.ids import new_id
 
 if TYPE_CHECKING:
     from liminal_assets.serving.functions import Functions
     from liminal_assets.serving.protocols.inference_grpc import GrpcServer
 
 __all__ = ["ServingApp", "create_app"]
-
-_INLINE_BYTES = 16_384
-"""Larger bodies are answered in a thread, so that health checks don't wait for them."""
-
-_log = logging.getLogger("liminal_assets.serving")
 
 
 def create_app(
@@ -168,12 +153,11 @@ class ServingApp:
         self._max_bytes = int(limits.max_body_mb * 1024 * 1024)
         self.folders = folders
         self._stopping = False
-        self._threads = Threads()
-        self._batches = Batches.of(limits, self._threads)
         self._served = Served(self.engine, self.unready, title)
-        self.grpc = self._grpc_server(grpc) if grpc else None
         self._functions = functions
         self.router = Router(self._routes(), Response.refusal)
+        self._answering = Answering(self.router, self.engine, self.guard, self.watch)
+        self.grpc = self._grpc_server(grpc) if grpc else None
 
     def _routes(self) -> Iterator[Page | Scoring | Called]:
         """Every path, protocol by protocol."""
@@ -190,7 +174,7 @@ class ServingApp:
         # imported only where it is asked for
         from liminal_assets.serving.protocols.inference_grpc import GrpcServer
 
-        return GrpcServer(self._served, self.respond, settings, self._max_bytes)
+        return GrpcServer(self._served, self._answering.respond, settings, self._max_bytes)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """ASGI 3."""
@@ -204,127 +188,13 @@ class ServingApp:
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
         route, variables = self.router.find(scope["path"])
         with_body = scope["method"] != "HEAD"
-        await self.respond(
+        await self._answering.respond(
             scope, receive, route, variables, lambda response: response.send(send, body=with_body)
         )
 
-    async def respond(
-        self,
-        scope: Message,
-        receive: Receive,
-        route: Page | Scoring | Called | None,
-        variables: Mapping[str, str],
-        send: Callable[[Response], Awaitable[None]],
-    ) -> None:
-        """Answers one request, whatever it came over.
-
-        Args:
-            route: what it asks for; None: there is no such thing.
-        """
-        method = scope["method"]
-        flight, started, code = Flight(), time.time(), None
-        refusal = route.refusal if route else self.router.refusal(scope["path"])
-        try:
-            if route is None:
-                raise self.router.unknown(scope["path"])
-            self.watch.begin(flight, scope, route.path)
-            if method not in route.methods:
-                response = other_method(method, route.methods)
-            elif isinstance(route, Page):
-                flight.caller = self.guard.identify(scope)
-                response = route.answer(Request(scope, variables=variables))
-            else:
-                response = await self._score(route, variables, scope, receive, flight)
-        except DisconnectedError:
-            self.watch.gone(flight)
-            return
-        except asyncio.CancelledError:
-            self.watch.gone(flight)
-            raise
-        except RequestError as error:
-            code = error.code
-            response = refusal(error, self.version_now)
-            response.explain(error)
-        except Exception:
-            code, incident = "internal", new_id()
-            _log.exception("incident %s: a request failed", incident)
-            message = f"the server failed; its log says why under incident {incident}"
-            response = refusal(RequestError(500, code, message), self.version_now)
-        self.watch.end(flight, response, code)
-        await send(response)
-        self.watch.sent(flight, scope, response, code, started)
-
-    async def _score(
-        self,
-        route: Scoring | Called,
-        variables: Mapping[str, str],
-        scope: Message,
-        receive: Receive,
-        flight: Flight,
-    ) -> Response:
-        guard = self.guard
-        guard.enter(flight, scope)
-        try:
-            hold = partial(guard.hold, flight)
-            body = await read_body(scope, receive, self._max_bytes, hold)
-            flight.received = time.time()
-            guard.received(flight)
-            if isinstance(route, Called):
-                return await route.answer(body)
-            request = Request(scope, body, variables, flight.received)
-            if route.counted:
-                chosen = route.choose(request) if route.choose else None
-                flight.named = chosen is not None
-                model = chosen or self.engine.route(request.headers)
-            else:
-                model = self.engine.stable()
-            FLIGHT.set(flight)
-            try:
-                response = await self._ask(route, model, request, flight)
-            except OtherVersion as other:
-                response = await self._ask(route, other.model, request, flight)
-            if flight.stale:
-                response.headers.append((b"x-stale-rows", b"%d" % flight.stale))
-            if self.log is not None:
-                if flight.span is not None:
-                    flight.encoded = time.time()
-                await self.log.settled()
-            return response
-        except asyncio.CancelledError:
-            if failure := given_up(flight):
-                raise failure from None
-            raise
-        finally:
-            guard.leave(flight)
-
-    async def _ask(
-        self, route: Scoring, model: ServedModel, request: Request, flight: Flight
-    ) -> Response:
-        """The answer of one version, from this thread if it is quick."""
-        if route.counted:
-            flight.version = model.version
-        small = len(request.body) <= _INLINE_BYTES and not request.bulk
-        inline = small and not model.slow
-        if self._batches and small and model.slow and route.single:
-            response = await self._batches.answer(route.single, model, request)
-            if response is not None:
-                return response
-        try:
-            if inline:
-                return route.answer(model, request)
-            return await self._threads(route.answer, model, request)
-        except NeededError as needed:
-            # the rows are read again then, for nobody else waits for the store meanwhile
-            flight.found[needed.source] = await needed.lookups.fetch(needed)
-        if inline:
-            return route.answer(model, request)
-        return await self._threads(route.answer, model, request)
-
-    @property
-    def version_now(self) -> str | None:
-        """The version that answers now."""
-        model = self.live.state.model
-        return model.version if model else None
+    def at_once(self, scope: Message, body: bytes, write: WriteWhole) -> bool:
+        """See :meth:`Answering.at_once`: what a server asks that has a request whole."""
+        return self._answering.at_once(scope, body, write)
 
     def unready(self) -> str | None:
         """Why no request should be sent here now."""
@@ -379,7 +249,7 @@ class ServingApp:
         self.guard.stop()
         self.engine.comparer.close()
         loop = asyncio.get_running_loop()
-        self._threads.close()
+        self._answering.close()
         if self._functions is not None:
             self._functions.close()
         await loop.run_in_executor(None, self.watch.close)

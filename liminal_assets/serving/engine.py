@@ -157,6 +157,12 @@ class Engine:
             raise RequestError(503, "not_ready", state.problem or "there is no model yet")
         return state.model
 
+    @property
+    def version_now(self) -> str | None:
+        """The version that answers now."""
+        model = self.live.state.model
+        return model.version if model else None
+
     def versions(self) -> Sequence[ServedModel]:
         """Every version that can be asked: the stable one first, then the candidate of a rollout.
 

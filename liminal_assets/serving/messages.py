@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from liminal_assets.serving.errors import RequestError
-from liminal_assets.serving.whole import write_whole
+from liminal_assets.serving.whole import cycle_of, takes_whole, write_whole
 
 __all__ = [
     "HTML",
@@ -18,12 +18,15 @@ __all__ = [
     "Receive",
     "Response",
     "Send",
+    "WriteWhole",
     "read_body",
 ]
 
 Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+WriteWhole = Callable[[int, Sequence[tuple[bytes, bytes]], bytes], None]
+"""Writes status, headers and body of an answer at once."""
 
 JSON = b"application/json"
 HTML = b"text/html; charset=utf-8"
@@ -84,7 +87,9 @@ class Response:
 
     async def send(self, send: Send, *, body: bool = True) -> None:
         """Sends it; without the body for HEAD."""
-        if body and self.status == 200 and write_whole(send, self.headers, self.body):
+        cycle = cycle_of(send)
+        if body and self.status == 200 and cycle is not None and takes_whole(cycle):
+            write_whole(cycle, self.status, self.headers, self.body)
             return
         start = {"type": "http.response.start", "status": self.status, "headers": self.headers}
         await send(start)

@@ -54,7 +54,7 @@ class Pages:
         problem = self._app.unready()
         said: dict[str, Any] = {
             "ready": problem is None,
-            "model_version": self._app.version_now,
+            "model_version": self._app.engine.version_now,
             "problem": problem or self._app.live.state.problem or self._app.lookup_problem,
         }
         if self._app.folders is not None:

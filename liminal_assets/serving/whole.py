@@ -18,31 +18,34 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-__all__ = ["write_whole"]
-
-_OK = 200
+__all__ = ["cycle_of", "takes_whole", "write_whole"]
 
 
-def write_whole(send: Any, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
-    """Writes an answer with status 200.
+def cycle_of(send: Any) -> RequestResponseCycle | None:
+    """What uvicorn answers a request with; None for another server, or something that wraps
+    ``send``."""
+    cycle = getattr(send, "__self__", None)
+    return cycle if type(cycle) is RequestResponseCycle else None
+
+
+def takes_whole(cycle: RequestResponseCycle) -> bool:
+    """Whether an answer may be written past uvicorn's messages: not to a client that reads slowly,
+    and not where uvicorn has an access log of its own."""
+    return not (cycle.response_started or cycle.access_log or cycle.flow.write_paused)
+
+
+def write_whole(
+    cycle: RequestResponseCycle, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes
+) -> None:
+    """Writes an answer; nothing to a client that went away.
 
     Args:
-        send: what the application was given.
         headers: without ``connection`` and ``transfer-encoding``; with ``content-length``.
-
-    Returns:
-        Whether it did. Not for another server, for something that wraps ``send``, or a client that
-        reads slowly: they get messages.
     """
-    cycle = getattr(send, "__self__", None)
-    if type(cycle) is not RequestResponseCycle:
-        return False
-    if cycle.response_started or cycle.access_log or cycle.flow.write_paused:
-        return False
     if cycle.disconnected:
-        return True
+        return
     # default headers are another list each second, for it says what time it is
-    head = _head((*cycle.default_headers, *headers), cycle.keep_alive)
+    head = _head(status, (*cycle.default_headers, *headers), cycle.keep_alive)
     cycle.response_started = cycle.response_complete = True
     cycle.waiting_for_100_continue = False
     cycle.transport.write(head + body)
@@ -50,12 +53,11 @@ def write_whole(send: Any, headers: Sequence[tuple[bytes, bytes]], body: bytes) 
     if not cycle.keep_alive:
         cycle.transport.close()
     cycle.on_response()
-    return True
 
 
 @lru_cache(maxsize=256)
-def _head(headers: tuple[tuple[bytes, bytes], ...], keep_alive: bool) -> bytes:
-    lines = [STATUS_LINE[_OK]]
+def _head(status: int, headers: tuple[tuple[bytes, bytes], ...], keep_alive: bool) -> bytes:
+    lines = [STATUS_LINE[status]]
     for name, value in headers:
         if HEADER_RE.search(name) or HEADER_VALUE_RE.search(value):
             raise RuntimeError("Invalid HTTP header.")

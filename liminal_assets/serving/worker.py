@@ -118,6 +118,7 @@ class _Beating:
 
     def __init__(self, app: ServingApp, config: WorkerConfig) -> None:
         self._app = app
+        self.at_once = app.at_once
         self._file = config.folders.workers / f"{os.getpid()}.beat"
         self._task: asyncio.Task[None] | None = None
 

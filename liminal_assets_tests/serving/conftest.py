@@ -20,6 +20,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from liminal_assets.serving.app import ServingApp
+from liminal_assets.serving.config import WorkerConfig
+from liminal_assets.serving.guards.connections import server_options
 from liminal_assets_tests.serving.spooling import SIGNATURE
 
 __all__ = ["SIGNATURE", "fitted", "flights", "running"]
@@ -66,7 +68,8 @@ def pipeline() -> Pipeline:
 @contextmanager
 def running(app: Any) -> Iterator[httpx.Client]:
     """The application behind uvicorn on a free port, in a thread."""
-    config = uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=10)
+    options = {**server_options(WorkerConfig("test", "")), "timeout_graceful_shutdown": 10}
+    config = uvicorn.Config(app, port=0, log_level="error", **options)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -95,8 +95,8 @@ class Guard:
             self._rates.admit(caller.name or _address(scope))
         return caller
 
-    def enter(self, flight: Flight, scope: Message) -> None:
-        """Lets a request in; :meth:`leave` must follow.
+    def admit(self, flight: Flight, scope: Message) -> None:
+        """Looks whether a request may be answered now.
 
         Raises:
             RequestError: 401, 403 or 429 as :meth:`identify`, 503 while there are too many.
@@ -105,6 +105,14 @@ class Guard:
             flight.caller = self.identify(scope)
         if len(self._under_way) >= self.limits.under_way:
             raise _overloaded("too many requests are under way")
+
+    def enter(self, flight: Flight, scope: Message) -> None:
+        """Lets a request in; :meth:`leave` must follow.
+
+        Raises:
+            RequestError: as :meth:`admit`.
+        """
+        self.admit(flight, scope)
         flight.task = asyncio.current_task()
         flight.deadline = time.monotonic() + self.limits.timeout_seconds
         self._under_way[flight] = None

@@ -41,9 +41,10 @@ class Request:
         variables: the parts of the path that the route names.
         requested_at: seconds since 1970.
         bulk: whether a thread should answer, however small the body is.
+        encoded: whether the body says that it is compressed.
     """
 
-    __slots__ = ("body", "bulk", "headers", "path", "requested_at", "variables")
+    __slots__ = ("body", "bulk", "encoded", "headers", "path", "requested_at", "variables")
 
     def __init__(
         self,
@@ -57,12 +58,14 @@ class Request:
         self.body = body
         self.variables = variables or {}
         self.requested_at = requested_at
-        self.bulk = False
+        self.bulk = self.encoded = False
         for name, value in self.headers:
             if name == b"content-type":
                 self.bulk = self.bulk or value.startswith(_BULK)
             elif name == b"accept" and (_BULK[0] in value or value.startswith(_BULK)):
                 self.bulk = True
+            elif name == b"content-encoding":
+                self.encoded = True
 
     def header(self, name: bytes) -> bytes:
         """The value of a header; empty without it."""
