@@ -17,7 +17,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from liminal_assets.language.loading import Project, load_project
 from liminal_assets.steps.score import Scorer
-from liminal_assets.storage.registry import ModelRegistry, ModelVersion
+from liminal_assets.storage.model_version import ModelVersion
+from liminal_assets.storage.registry import ModelRegistry
 from liminal_assets.storage.tables import TableStore
 from liminal_assets.storage.tracking import import_mlflow, tracking_client
 

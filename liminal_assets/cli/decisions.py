@@ -14,7 +14,8 @@ from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Model
 
 if TYPE_CHECKING:
-    from liminal_assets.storage.registry import ModelRegistry, ModelVersion
+    from liminal_assets.storage.model_version import ModelVersion
+    from liminal_assets.storage.registry import ModelRegistry
 
 __all__ = ["actor", "announce", "model_of", "reason_option", "version_of"]
 

@@ -26,7 +26,7 @@ from liminal_assets.steps.report import Outcome
 from liminal_assets.steps.rules import rule_names, rule_sentence
 
 if TYPE_CHECKING:
-    from liminal_assets.storage.registry import ModelVersion
+    from liminal_assets.storage.model_version import ModelVersion
 
 __all__ = ["evaluation_asset"]
 

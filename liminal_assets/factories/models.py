@@ -37,7 +37,7 @@ from liminal_assets.steps.report import Records
 
 if TYPE_CHECKING:
     from liminal_assets.steps.train import Trained
-    from liminal_assets.storage.registry import ModelVersion
+    from liminal_assets.storage.model_version import ModelVersion
 
 __all__ = ["TRAINED_UNTIL", "UNTIL_TAG", "model_assets", "until_of"]
 

@@ -17,7 +17,7 @@ from liminal_assets.language.models import Model
 
 if TYPE_CHECKING:
     from liminal_assets.integrations.mlflow import ActiveRun
-    from liminal_assets.storage.registry import ModelVersion
+    from liminal_assets.storage.model_version import ModelVersion
 
 __all__ = [
     "RUN_TAG",

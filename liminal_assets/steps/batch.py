@@ -21,7 +21,7 @@ from liminal_assets.steps.identity import identifying_columns
 from liminal_assets.steps.inputs import read_input
 from liminal_assets.steps.report import Records
 from liminal_assets.steps.score import CHUNK_ROWS, ScoreStream
-from liminal_assets.storage.connections import write_table
+from liminal_assets.storage.database_tables import write_table
 from liminal_assets.storage.forms import connect, engine_errors
 from liminal_assets.storage.ids import new_id
 from liminal_assets.storage.tables import StagedTable, Table, TableStore, content_version

@@ -15,7 +15,7 @@ from liminal_assets.storage.tables import TableStore
 if TYPE_CHECKING:
     import duckdb
 
-    from liminal_assets.storage.registry import ModelVersion
+    from liminal_assets.storage.model_version import ModelVersion
 
 __all__ = ["Champion", "champion_of", "load_champion", "reference_rows"]
 

@@ -14,7 +14,8 @@ from liminal_assets.language.loading import Project
 from liminal_assets.steps.champion import champion_of
 from liminal_assets.steps.packaging import pickle_warning
 from liminal_assets.storage.journal import Decision, Journal
-from liminal_assets.storage.registry import ModelRegistry, ModelVersion
+from liminal_assets.storage.model_version import ModelVersion
+from liminal_assets.storage.registry import ModelRegistry
 
 __all__ = [
     "Deployed",

@@ -15,9 +15,9 @@ from liminal_assets.language.loading import Project
 from liminal_assets.language.lookups import FeatureLookups
 from liminal_assets.language.models import Model
 from liminal_assets.steps.signature import Signature
+from liminal_assets.storage.model_version import ModelVersion
 from liminal_assets.storage.online import OnlineStore, online_url
 from liminal_assets.storage.online_stores import open_store
-from liminal_assets.storage.registry import ModelVersion
 
 __all__ = ["feature_source", "learned_features", "lookup_mistakes", "online_feature"]
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Model
+from liminal_assets.storage.model_version import ModelVersion
 from liminal_assets.storage.modules import modules_below, top_imports
-from liminal_assets.storage.registry import ModelRegistry, ModelVersion
+from liminal_assets.storage.registry import ModelRegistry
 from liminal_assets.storage.tracking import import_mlflow
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from liminal_assets.language.diagnostics import Location
 from liminal_assets.language.loading import Project
 from liminal_assets.steps.champion import load_champion, reference_rows
 from liminal_assets.steps.score import Scorer
-from liminal_assets.storage.registry import ModelVersion
+from liminal_assets.storage.model_version import ModelVersion
 
 __all__ = ["Proof"]
 

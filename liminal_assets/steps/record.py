@@ -33,7 +33,7 @@ from liminal_assets.steps.packaging import (
 from liminal_assets.steps.prepare import Roles
 from liminal_assets.steps.report import Outcome, Plot
 from liminal_assets.steps.train import Trained
-from liminal_assets.storage.registry import ModelVersion
+from liminal_assets.storage.model_version import ModelVersion
 from liminal_assets.storage.tracking import (
     import_mlflow,
     tracking_client,

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from liminal_assets.language.diagnostics import Location
 from liminal_assets.language.loading import Project
-from liminal_assets.storage.connections import (
-    connected,
-    database_exists,
-    query,
+from liminal_assets.storage.connections import connected, database_exists, query
+from liminal_assets.storage.database_tables import (
     quoted_name,
     quoted_table,
     run_statements,

@@ -13,7 +13,8 @@ import pytest
 
 import liminal_assets as la
 from liminal_assets.language.loading import Project
-from liminal_assets.storage.connections import connect_to, connected, query, write_table
+from liminal_assets.storage.connections import connect_to, connected, query
+from liminal_assets.storage.database_tables import write_table
 from liminal_assets.storage.forms import to_relation
 from liminal_assets.storage.sessions import reader
 

@@ -17,7 +17,8 @@ from sklearn.linear_model import LinearRegression
 import liminal_assets as la
 from liminal_assets.language.loading import Project
 from liminal_assets.storage.journal import Journal
-from liminal_assets.storage.registry import ModelRegistry, ModelVersion
+from liminal_assets.storage.model_version import ModelVersion
+from liminal_assets.storage.registry import ModelRegistry
 from liminal_assets.storage.tracking import import_mlflow, tracking_client, tracking_uri
 
 

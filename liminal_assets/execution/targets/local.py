@@ -13,7 +13,7 @@ from liminal_assets.serving.releases.preparation import prepare_release
 from liminal_assets.steps.deploy import Deployed, Target, TargetStatus
 from liminal_assets.steps.proof import Proof
 from liminal_assets.steps.trial import server_on_trial
-from liminal_assets.storage.registry import ModelVersion
+from liminal_assets.storage.model_version import ModelVersion
 
 __all__ = ["LocalTarget"]
 

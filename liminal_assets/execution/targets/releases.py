@@ -25,7 +25,7 @@ from liminal_assets.serving.releases.archive import pack
 from liminal_assets.serving.releases.preparation import prepare_release
 from liminal_assets.serving.releases.release import Release
 from liminal_assets.steps.deploy import Target
-from liminal_assets.storage.registry import ModelVersion
+from liminal_assets.storage.model_version import ModelVersion
 
 __all__ = [
     "Packed",

@@ -24,7 +24,7 @@ from liminal_assets.language.loading import Project
 from liminal_assets.language.targets import SageMaker
 from liminal_assets.steps.deploy import Deployed, TargetStatus
 from liminal_assets.steps.proof import Proof
-from liminal_assets.storage.registry import ModelVersion
+from liminal_assets.storage.model_version import ModelVersion
 
 __all__ = ["SageMakerTarget"]
 

@@ -160,7 +160,8 @@ def _search_in(backend: Any, project: Project) -> None:
 
 def _run(spec: TaskSpec, project: Project, name: str, sql: str, run: TaskRun) -> None:
     """Runs statements for their effect; shows the first rows of the last one, if it has any."""
-    from liminal_assets.storage.connections import connected, run_statements
+    from liminal_assets.storage.connections import connected
+    from liminal_assets.storage.database_tables import run_statements
 
     at = spec.locate("query" if spec.get("query") else "sql_file")
     with connected(project, name, read_only=False, location=at, doing="run SQL on") as backend:
@@ -209,7 +210,7 @@ def _stage(spec: TaskSpec, project: Project, name: str, sql: str, staged: Path) 
 
 
 def _write_table(spec: TaskSpec, project: Project, name: str, table: str, staged: Path) -> None:
-    from liminal_assets.storage.connections import write_table
+    from liminal_assets.storage.database_tables import write_table
     from liminal_assets.storage.tables import Table
 
     at = spec.locate("output_table")

@@ -28,7 +28,8 @@ from liminal_assets.steps.observation import is_answer
 from liminal_assets.steps.packaging import TRUSTED_TYPES
 from liminal_assets.steps.signature import Signature
 from liminal_assets.storage.forms import identifier
-from liminal_assets.storage.registry import ModelRegistry, ModelVersion
+from liminal_assets.storage.model_version import ModelVersion
+from liminal_assets.storage.registry import ModelRegistry
 from liminal_assets.storage.tracking import import_mlflow
 
 __all__ = ["prepare_release", "warn_of_columns"]

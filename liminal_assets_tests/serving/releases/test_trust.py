@@ -14,7 +14,7 @@ import liminal_assets as la
 from liminal_assets.serving.model import ServedModel
 from liminal_assets.serving.releases.preparation import prepare_release
 from liminal_assets.serving.releases.release import read_release, write_release
-from liminal_assets.storage.registry import ModelVersion
+from liminal_assets.storage.model_version import ModelVersion
 from liminal_assets.storage.tracking import import_mlflow
 from liminal_assets_tests.champions import INPUTS, Shop, fitted, flights
 
