@@ -51,12 +51,25 @@ def command(
     """
     opened = open_project(project, env)
     block = deployment_of(opened, deployment)
+    said = block.serve
+    if said is None:
+        raise click.BadParameter(
+            f"{block.name} is no server: it scores in batches ('liminal run --select {block.name}' "
+            "does that, 'liminal predict' scores a file)",
+            param_hint="DEPLOYMENT",
+        )
+    used = said.port if port is None else port
+    if used and used == (said.grpc_port if grpc_port is None else grpc_port):
+        raise click.UsageError(f"HTTP and gRPC can't both have port {used}: --grpc-port, --port")
     from liminal_assets.serving.server import serve
 
     def listening(url: str, grpc: str | None) -> None:
         say(f"{block.name} listens at {url}/predict, its documentation is {url}/docs")
         if grpc:
             say(f"gRPC at {grpc}")
+        if said.access_log is not None and said.access_log.file:
+            file = opened.root / Path(said.access_log.file).expanduser()
+            say(f"requests are written to {file}")
         say("Ctrl-C stops it")
 
     gently = serve(

@@ -206,11 +206,12 @@ def _key(session: Session, name: str) -> dg.AssetKey:
     return dg.AssetKey([session.project.name, name])
 
 
-def _ago(moment: str | None) -> str:
+def _ago(moment: str | None, now: datetime | None = None) -> str:
     if moment is None:
         return "never"
-    seconds = (datetime.now(timezone.utc) - datetime.fromisoformat(moment)).total_seconds()
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+    now = now or datetime.now(timezone.utc)
+    seconds = (now - datetime.fromisoformat(moment)).total_seconds()
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
         if seconds >= size:
             return f"{int(seconds // size)} {unit} ago"
     return "just now"

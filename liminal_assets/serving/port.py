@@ -19,7 +19,11 @@ __all__ = ["bound_socket", "holder_of", "shared_port"]
 
 @contextmanager
 def bound_socket(
-    host: str, port: int, *, location: Location | None = None
+    host: str,
+    port: int,
+    *,
+    location: Location | None = None,
+    host_location: Location | None = None,
 ) -> Iterator[socket.socket]:
     """A listening socket, closed at the end of the block.
 
@@ -27,6 +31,7 @@ def bound_socket(
         host: an address or a name of this machine.
         port: 0 takes a free one.
         location: where the port was asked for.
+        host_location: where the address was.
 
     Raises:
         StepError: another process has the port, or it may not be had.
@@ -36,7 +41,7 @@ def bound_socket(
             bound.bind((host, port))
             bound.listen(2048)
         except OSError as error:
-            raise _refused(error, host, port, location) from None
+            raise _refused(error, host, port, location, host_location) from None
         bound.setblocking(False)
         bound.set_inheritable(True)
         yield bound
@@ -65,7 +70,7 @@ def shared_port(settings: Grpc, *, location: Location | None = None) -> Iterator
             kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
             kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         except OSError as error:
-            raise _refused(error, host, port, location, "--grpc-port") from None
+            raise _refused(error, host, port, location, location, "--grpc-port") from None
         host, port = kept.getsockname()[:2]
         yield msgspec.structs.replace(settings, host=host, port=port)
 
@@ -77,7 +82,12 @@ def _socket(host: str) -> socket.socket:
 
 
 def _refused(
-    error: OSError, host: str, port: int, location: Location | None, option: str = "--port"
+    error: OSError,
+    host: str,
+    port: int,
+    location: Location | None,
+    host_location: Location | None,
+    option: str = "--port",
 ) -> StepError:
     if error.errno == errno.EADDRINUSE:
         holder = holder_of(port)
@@ -94,7 +104,7 @@ def _refused(
     reason = error.strerror or str(error)
     return StepError(
         f"cannot listen on {host}:{port}: {reason}",
-        location=location,
+        location=host_location,
         hint="--host names an address of this machine, such as 127.0.0.1 or 0.0.0.0",
     )
 

@@ -34,7 +34,7 @@ from liminal_assets.serving.control.evidence import Labels
 from liminal_assets.serving.control.labels import LabelWatch
 from liminal_assets.serving.control.supervisor import Supervisor
 from liminal_assets.serving.features.settings import lookup_config
-from liminal_assets.serving.guards.protection import check_tls, protected
+from liminal_assets.serving.guards.protection import check_files, protected
 from liminal_assets.serving.log.recording import drain_of, spool_settings
 from liminal_assets.serving.log.spool import Background
 from liminal_assets.serving.observing.cells import clear
@@ -107,14 +107,18 @@ def serve(
             folders = ServingFolders(Path(held.enter_context(TemporaryDirectory())))
         # what is wrong with it is told before the port is taken
         config = _config_of(project, deployment, folders, trial=trial)
-        if config.tls is not None:
-            check_tls(config.tls, project.locate(deployment, "serve", "tls", key=True))
+        check_files(project, deployment, config)
         if log_predictions is not None and not log_predictions:
             config = msgspec.structs.replace(config, spool=None)
         held.enter_context(sole_controller(folders, deployment.name))
         host = host or spec.host
         bound = held.enter_context(
-            bound_socket(host, spec.port if port is None else port, location=at)
+            bound_socket(
+                host,
+                spec.port if port is None else port,
+                location=at,
+                host_location=project.locate(deployment, "serve", "host"),
+            )
         )
         grpc = None if trial else _grpc(config, host, grpc_port)
         if grpc is not None:

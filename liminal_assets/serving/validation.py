@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -21,11 +21,19 @@ __all__ = ["CHECKS", "FLOAT32_MAX", "NATIVE_CHECKS", "validated"]
 FLOAT32_MAX = 3.4028235677973366e38
 """The largest number that rounds to a finite float32."""
 
+_LISTED = 8
+"""Fields named in a hint."""
 
-def validated(rows: Rows, signature: Signature) -> dict[str, list[Any]]:
+
+def validated(
+    rows: Rows, signature: Signature, about: Collection[int] = ()
+) -> dict[str, list[Any]]:
     """The columns of the signature with checked values; null is None.
 
-    An optional column that is missing counts as null.
+    An optional column that is missing counts as null, in a row that has another one.
+
+    Args:
+        about: the rows that say by their entity what they are about, and may hold nothing else.
 
     Raises:
         RequestError: 422 with a problem for every value that is unknown, missing or wrong; 400
@@ -44,6 +52,8 @@ def validated(rows: Rows, signature: Signature) -> dict[str, list[Any]]:
             columns[name] = _checked(field, values, check, problems)
     if len(rows.columns) > len(columns) or rows.columns.keys() - columns.keys():
         problems.extend(_unknown(rows.columns, signature))
+    if not problems:
+        problems.extend(_nothing(rows, signature, about))
     if problems:
         problems.sort(key=lambda problem: problem.row)
         count = len(problems)
@@ -112,6 +122,27 @@ def _unknown(columns: Mapping[str, Sequence[Any]], signature: Signature) -> Iter
             yield Problem(
                 row, name, "the model has no such field", did_you_mean(name, signature.known)
             )
+
+
+def _nothing(rows: Rows, signature: Signature, about: Collection[int]) -> Iterator[Problem]:
+    """The rows that hold none of the model's fields: answering them as rows of nulls would hide a
+    mistake."""
+    bare: Sequence[int] = range(rows.count)
+    for name in signature.names:
+        values = rows.columns.get(name)
+        if values is not None and not isinstance(values, list | tuple):
+            return
+        if values is not None:
+            bare = [row for row in bare if values[row] is MISSING]
+        if not bare:
+            return
+    listed = ", ".join(signature.names[:_LISTED])
+    others = f" and {len(signature.names) - _LISTED} more" if len(signature.names) > _LISTED else ""
+    for row in bare:
+        if row not in about:
+            message = "is missing, as is every other field of the model"
+            hint = f"send some of {listed}{others}; null where a value isn't known"
+            yield Problem(row, signature.names[0], message, hint)
 
 
 def _shown(value: Any) -> str:

@@ -136,14 +136,15 @@ def test_a_taken_port_ends_with_one_message(
 
 
 @pytest.mark.parametrize(
-    ("deployment", "code", "message"),
+    ("arguments", "message"),
     [
-        ("late_scores", 1, "late_scores is no server: it scores in batches"),
-        ("late_apy", 2, "did you mean 'late_api'?"),
+        (["late_scores"], "late_scores is no server: it scores in batches"),
+        (["late_apy"], "did you mean 'late_api'?"),
+        (["late_api", "--port", "8123", "--grpc-port", "8123"], "can't both have port 8123"),
     ],
 )
-def test_what_cannot_be_served_is_told(
-    served: Shop, capfd: pytest.CaptureFixture[str], deployment: str, code: int, message: str
+def test_what_cannot_be_served_is_a_wrong_argument(
+    served: Shop, capfd: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    assert run("serve", deployment, "--project", served.project.root) == code
+    assert run("serve", *arguments, "--project", served.project.root) == 2
     assert message in " ".join(capfd.readouterr().err.split())

@@ -27,6 +27,7 @@ from liminal_assets.serving.releases.release import Release, write_release
 from liminal_assets.serving.releases.source import Source
 from liminal_assets.steps.signature import Field, Signature
 from liminal_assets.storage.journal import Journal
+from liminal_assets.storage.predictions import PredictionLog
 
 DEPLOYMENT = "late_api"
 SIGNATURE = Signature((Field("a", "double"),))
@@ -131,26 +132,47 @@ class Shelf(Source):
         return "late has no champion yet"
 
 
+def project_of(root: Path) -> la.Project:
+    return la.Project.of("shop", root, check=False)
+
+
 def journal_of(root: Path) -> Journal:
-    return Journal(la.Project.of("shop", root, check=False), DEPLOYMENT)
+    return Journal(project_of(root), DEPLOYMENT)
+
+
+def log_of(root: Path) -> PredictionLog:
+    """Where the server keeps its answers."""
+    return PredictionLog(project_of(root), DEPLOYMENT)
 
 
 def main() -> None:
-    """The server: ``python -m liminal_assets_tests.serving.shelf ROOT ROLLOUT WORKERS``."""
+    """The server: ``python -m liminal_assets_tests.serving.shelf ROOT ROLLOUT WORKERS PORT LOG``.
+
+    LOG is ``none``, ``memory`` or ``durable``.
+    """
     from liminal_assets.language.deployments import Rollout
+    from liminal_assets.serving.log.drain import Drain
+    from liminal_assets.serving.log.spool import SpoolSettings
     from liminal_assets.serving.server import run
+    from liminal_assets.storage.predictions import FeedbackLog
 
     root = Path(sys.argv[1])
     shelf = Shelf(root)
     rollout = Rollout.model_validate_json(sys.argv[2])
-    with bound_socket("127.0.0.1", 0) as bound, shared_port(Grpc()) as grpc:
+    port, log = int(sys.argv[4]), sys.argv[5]
+    spool = SpoolSettings(durable=log == "durable", rotate=0.5) if log != "none" else None
+    feedback = FeedbackLog(project_of(root), DEPLOYMENT)
+    drain = Drain(shelf.folders.spool, log_of(root), feedback, every=0.2) if spool else None
+    with bound_socket("127.0.0.1", port) as bound, shared_port(Grpc()) as grpc:
         print(bound.getsockname()[1], grpc.port, flush=True)
+        folder = str(shelf.folders.root)
         gently = run(
-            WorkerConfig(DEPLOYMENT, str(shelf.folders.root), sticky=rollout.sticky, grpc=grpc),
+            WorkerConfig(DEPLOYMENT, folder, sticky=rollout.sticky, grpc=grpc, spool=spool),
             bound,
             shelf,
             rollout=rollout,
             journal=journal_of(root),
+            drain=drain,
             every=0.05,
             workers=int(sys.argv[3]),
         )
@@ -176,6 +198,11 @@ class Serving:
         body = [{"a": float(row)} for row in range(rows)]
         return self.client.post("/predict", json=body, headers=headers)
 
+    def end(self) -> None:
+        """Lets it end by itself."""
+        self.process.terminate()
+        assert self.process.wait(60) == 0
+
     def workers(self) -> set[int]:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return {int(child) for child in children}
@@ -183,13 +210,22 @@ class Serving:
 
 @contextmanager
 def serving(
-    root: Path, *, workers: int = 1, rollout: Mapping[str, Any] | None = None
+    root: Path,
+    *,
+    workers: int = 1,
+    rollout: Mapping[str, Any] | None = None,
+    port: int = 0,
+    log: str = "none",
 ) -> Iterator[Serving]:
-    """A server of a shelf, ready unless nothing was promoted; killed after the block."""
+    """A server of a shelf, ready unless nothing was promoted; killed after the block.
+
+    Args:
+        log: how it keeps what it answers: ``none``, ``memory`` or ``durable``.
+    """
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "liminal_assets_tests.serving.shelf"),
-            *(str(root), json.dumps(rollout or {}), str(workers)),
+            *(str(root), json.dumps(rollout or {}), str(workers), str(port), log),
         ],
         stdout=subprocess.PIPE,
         text=True,

@@ -76,12 +76,14 @@ class Completed:
         sent: the columns that the request itself held; None if nothing was looked up.
         filled: the rows in which a column came from the store, by column.
         lacking: rows that leave something out and don't say their entity.
+        about: rows that leave something out and say it.
     """
 
     rows: Rows
     sent: tuple[str, ...] | None = None
     filled: Mapping[str, frozenset[int]] = field(default_factory=dict)
     lacking: frozenset[int] = frozenset()
+    about: frozenset[int] = frozenset()
 
     def explain(self, error: RequestError, source: FeatureSource) -> RequestError:
         """What is wrong with the rows, with where the values came from."""
@@ -91,7 +93,7 @@ class Completed:
     def _explained(self, problem: Problem, source: FeatureSource) -> Problem:
         if problem.hint is None and problem.row in self.filled.get(problem.field, ()):
             return replace(problem, hint=f"the online store has it so in {source.feature}")
-        if problem.hint is None and problem.row in self.lacking and problem.message == "is missing":
+        if problem.row in self.lacking and problem.message.startswith("is missing"):
             named = " and ".join(source.entity)
             return replace(problem, hint=f"with {named} it comes from the online store")
         return problem

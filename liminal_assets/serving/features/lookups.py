@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -143,7 +144,7 @@ class Lookups:
         request held, if others were looked up; errors as of :meth:`complete`."""
         completed = self.complete(source, signature, rows)
         try:
-            return validated(completed.rows, signature), completed.sent
+            return validated(completed.rows, signature, completed.about), completed.sent
         except RequestError as error:
             raise completed.explain(error, source) from None
 
@@ -171,13 +172,14 @@ class Lookups:
                 # nulls instead would be a wrong answer that nobody notices
                 problems = [never_looked_up(source, signature, rows, row) for row in keys]
                 raise RequestError(422, "no_features", problems[0].message, problems)
-            return Completed(rows)
+            return Completed(rows, about=frozenset(keys))
         lacking = frozenset().union(*absent.values()) - keys.keys()
         if not keys:
             return Completed(rows, lacking=lacking)
         found = self._found(source, list(dict.fromkeys(keys.values())))
         known = self._usable(source, signature, rows, keys, found)
-        return filled(source, signature, rows, absent, known, lacking)
+        made = filled(source, signature, rows, absent, known, lacking)
+        return replace(made, about=frozenset(keys))
 
     def read(self, source: FeatureSource, keys: Sequence[str]) -> Found:
         """Asks the store, in this thread.

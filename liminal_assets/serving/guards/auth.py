@@ -183,6 +183,11 @@ class ApiKeys:
         if self._file is not None:
             self._read(self._file)
 
+    @property
+    def any(self) -> bool:
+        """Whether there is one."""
+        return bool(self._callers)
+
     def find(self, key: bytes) -> Caller | None:
         """Whose key it is."""
         if self._file is not None and time.monotonic() >= self._next_look:
@@ -205,7 +210,8 @@ class ApiKeys:
             self._seen = _state(file)
             found = dict(_parsed(file.read_text("utf-8"), file))
         except (OSError, UnicodeDecodeError) as error:
-            raise StepError(f"the API keys of {file} can't be read: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise StepError(f"the API keys of {file} can't be read: {reason}") from error
         self._callers = {**found, **self._given}
 
 

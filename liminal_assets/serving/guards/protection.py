@@ -3,6 +3,7 @@ found, and what can't work told with its line."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -24,11 +25,13 @@ from liminal_assets.serving.config import (
     Tls,
     WorkerConfig,
 )
-from liminal_assets.serving.guards.auth import AuthConfig, JwtConfig, digest
+from liminal_assets.serving.guards.auth import ApiKeys, AuthConfig, JwtConfig, digest
 from liminal_assets.serving.observing.access import AccessLogConfig
 from liminal_assets.serving.observing.telemetry import TelemetryConfig
 
-__all__ = ["check_tls", "protected", "protection_mistakes"]
+__all__ = ["check_files", "check_tls", "protected", "protection_mistakes"]
+
+_log = logging.getLogger("liminal_assets.serving")
 
 _SHORTEST_KEY = 16
 """Characters of an API key below which it may be guessed."""
@@ -81,6 +84,11 @@ def protection_mistakes(project: Project) -> Iterator[Diagnostic]:
             yield from _missing_files(project, deployment)
         if spec.auth:
             yield from _auth_mistakes(project, deployment, spec.auth)
+        written = spec.access_log.file if spec.access_log else None
+        if written and not _made(written) and not _path(project, written).parent.is_dir():
+            where = project.locate(deployment, "serve", "access_log", "file")
+            message = f"there is no folder {_path(project, written).parent} here"
+            yield Diagnostic(where, "missing-file", message, severity="warning")
         for column, how in spec.log_predictions.mask.items() if spec.log_predictions else ():
             if isinstance(how, HashMask) and not os.environ.get(how.hash):
                 at = project.locate(deployment, "serve", "log_predictions", "mask", column, "hash")
@@ -234,6 +242,55 @@ def _tls(project: Project, spec: Serve) -> Tls | None:
         return None
     key = str(_path(project, spec.tls.key)) if spec.tls.key else ""
     return Tls(str(_path(project, spec.tls.cert)), key)
+
+
+def check_files(project: Project, deployment: Deployment, config: WorkerConfig) -> None:
+    """Whether the files of a server can be used, before each of its workers finds out. The folder
+    of an access log is made below the project; one that is elsewhere has to be there.
+
+    Raises:
+        StepError: one can't be.
+    """
+    spec = deployment.serve or Serve()
+    if config.tls is not None:
+        check_tls(config.tls, project.locate(deployment, "serve", "tls", key=True))
+    if config.auth is not None and config.auth.key_file:
+        location = project.locate(deployment, "serve", "auth", "api_key_file")
+        _check_keys(config.auth, location)
+    if config.access_log is not None and spec.access_log and spec.access_log.file:
+        location = project.locate(deployment, "serve", "access_log", "file")
+        _check_access_log(Path(config.access_log.file), _made(spec.access_log.file), location)
+
+
+def _check_keys(auth: AuthConfig, location: Location) -> None:
+    try:
+        keys = ApiKeys(auth.keys, auth.key_file)
+    except StepError as error:
+        raise error.at(location) from None
+    if not keys.any and auth.jwt is None:
+        # they may come: the file is read again when it changes
+        _log.warning("%s: there is no key in %s: nobody may ask yet", location, auth.key_file)
+
+
+def _check_access_log(file: Path, made: bool, location: Location) -> None:
+    try:
+        if made:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("ab"):
+            pass
+    except OSError as error:
+        hint = None
+        if isinstance(error, FileNotFoundError):
+            hint = f"make the folder {file.parent}, or write a path below the project"
+        reason = error.strerror or str(error)
+        raise StepError(
+            f"the access log can't be written to {file}: {reason}", location=location, hint=hint
+        ) from error
+
+
+def _made(file: str) -> bool:
+    """Whether the folder of an access log is made: a mistyped path elsewhere shouldn't be."""
+    return not Path(file).expanduser().is_absolute()
 
 
 def check_tls(tls: Tls, location: Location) -> None:

@@ -87,7 +87,9 @@ class FeedbackProtocol:
         for row in range(rows):
             by_id = columns["prediction_id"][row] is not None
             given = [name for name in self._entity if columns[name][row] is not None]
-            if by_id and given:
+            if by_id and not columns["prediction_id"][row].strip():
+                yield Problem(row, "prediction_id", "must not be empty")
+            elif by_id and given:
                 message = f"is about prediction {columns['prediction_id'][row][:50]} already"
                 yield Problem(row, given[0], message, "send one of the two")
             elif not by_id and len(given) < len(self._entity):

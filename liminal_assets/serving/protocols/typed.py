@@ -8,7 +8,7 @@ read goes to them, for they name every problem.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -66,6 +66,10 @@ class TypedReader:
         self._checks = [
             (place, _check(field)) for place, field in enumerate(fields) if field.type in _OPEN
         ]
+        inputs = signature.fields
+        # one that must be there keeps rows from being empty
+        may_be_empty = not any(field.required or field.stored for field in inputs)
+        self._empty = [None] * len(inputs) if may_be_empty else None
         row = _struct("Row", fields, _value, None)
         held = _struct("Held", fields, _values, UNSET)
         decoder = msgspec.json.Decoder
@@ -95,6 +99,7 @@ class TypedReader:
 
     def _single(self, row: Any) -> list[Any]:
         values = list(astuple(row))
+        self._pass_on_empty([values])
         for place, check in self._checks:
             values[place] = check(values[place])
         return values
@@ -103,9 +108,18 @@ class TypedReader:
         count = len(columns[0]) if columns else 0
         if not 0 < count <= max_rows:
             return None
+        self._pass_on_empty(map(list, zip(*columns, strict=True)))
         for place, check in self._checks:
             columns[place] = [check(value) for value in columns[place]]
         return Table(dict(zip(self._names, columns, strict=True)), count)
+
+    def _pass_on_empty(self, rows: Iterable[list[Any]]) -> None:
+        """Leaves rows of nothing but nulls to the validation: what is missing is null here, and a
+        row that holds nothing is refused."""
+        if (empty := self._empty) is not None:
+            inputs = len(empty)
+            if any(row[:inputs] == empty for row in rows):
+                raise ValueError("a row without values")
 
     def _across(self, held: Any) -> list[list[Any]]:
         columns = astuple(held)

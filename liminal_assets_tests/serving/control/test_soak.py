@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
 from liminal_assets.serving.control.plan import read_plan, version_of
-from liminal_assets_tests.serving.shelf import Serving, Shelf, journal_of, serving, until
+from liminal_assets_tests.serving.shelf import Serving, Shelf, journal_of, log_of, serving, until
 
 CANARY = {
     "strategy": "canary",
@@ -34,6 +35,8 @@ class Load:
     def __init__(self, server: Serving, clients: int = 3, *, lossy: bool = False) -> None:
         self._lossy = lossy
         self.asked = 0
+        self.ids: list[str] = []
+        """Of the rows that were answered."""
         self.answers: Counter[str] = Counter()
         self.wrong: list[str] = []
         self._lock = threading.Lock()
@@ -75,19 +78,30 @@ class Load:
                     self.wrong.append(f"header {response.headers['x-model-version']}: {version}")
                 with self._lock:
                     self.answers[version] += 1
+                    self.ids += [row["prediction_id"] for row in said.get("predictions", ())]
+
+
+def logged(root: Path) -> list[str]:
+    """The ids of the rows in the prediction log."""
+    rows = log_of(root).read().to("arrow")
+    found: list[str] = rows["prediction_id"].to_pylist()
+    return found
 
 
 @pytest.mark.slow
-def test_promotions_under_load_lose_and_mix_no_answer(tmp_path: Path) -> None:
+def test_promotions_under_load_lose_and_mix_no_answer_and_log_each_once(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     shelf.promote("1")
-    with serving(tmp_path, workers=2) as server, Load(server) as load:
-        for version in ("2", "3", "1"):
-            shelf.promote(version)
-            before = load.answers[version]
-            until(lambda v=version, n=before: load.answers[v] > n + 5)  # type: ignore[misc]
-        until(lambda: read_plan(shelf.folders.plan).decided is None)
+    with serving(tmp_path, workers=2, log="memory") as server:
+        with Load(server) as load:
+            for version in ("2", "3", "1"):
+                shelf.promote(version)
+                before = load.answers[version]
+                until(lambda v=version, n=before: load.answers[v] > n + 5)  # type: ignore[misc]
+            until(lambda: read_plan(shelf.folders.plan).decided is None)
+        server.end()
     assert load.wrong == []
+    assert sorted(logged(tmp_path)) == sorted(load.ids)
     assert sum(load.answers.values()) == load.asked
     assert set(load.answers) == {"1", "2", "3"}
     champions = [one.champion for one in journal_of(tmp_path).decisions()]
@@ -126,26 +140,36 @@ def test_a_canary_takes_over_under_load_and_one_that_fails_goes_back(tmp_path: P
 def test_killed_in_the_middle_of_a_swap_old_or_new_answers_and_the_journal_agrees(
     tmp_path: Path, killed: str
 ) -> None:
-    """Every single write is in ``test_whole_moves``; this is the whole server under load."""
+    """Every single write is in ``test_whole_moves``; this is the whole server under load, whose
+    callers ask on while another one takes over. What they were told is in the log, once."""
     shelf = Shelf(tmp_path)
     shelf.promote("1")
-    with serving(tmp_path, workers=2) as server, Load(server, lossy=True) as load:
-        worker = min(server.workers())
-        shelf.promote("2")
-        # the plan names the new version, as one that is tried or already as the one that answers
-        until(lambda: _planned(shelf, "2"))
-        os.kill(worker if killed == "worker" else server.pid, signal.SIGKILL)
-        if killed == "worker":
-            until(lambda: load.answers["2"] > 5)
+    with ExitStack() as whole:
+        server = whole.enter_context(serving(tmp_path, workers=2, log="durable"))
+        with Load(server, lossy=True) as load:
+            worker = min(server.workers())
+            shelf.promote("2")
+            # the plan names the new version, as one that is tried or already as the one that
+            # answers
+            until(lambda: _planned(shelf, "2"))
+            port = int(server.client.base_url.port or 0)
+            os.kill(worker if killed == "worker" else server.pid, signal.SIGKILL)
+            if killed == "server":
+                # its workers answer what is under way and leave the port
+                until(lambda: not _listening(port))
+                assert version_of(read_plan(shelf.folders.plan).stable) in ("1", "2")
+                server = whole.enter_context(serving(tmp_path, workers=1, port=port, log="durable"))
+            before = load.answers["2"]
+            until(lambda: load.answers["2"] > before + 5)
             until(lambda: read_plan(shelf.folders.plan).decided is None)
+        server.end()
     assert load.wrong == []
     assert set(load.answers) <= {"1", "2"}
-    assert version_of(read_plan(shelf.folders.plan).stable) in ("1", "2")
-    if killed == "server":
-        with serving(tmp_path, workers=1) as server:
-            until(lambda: _version(server) == "2")
-            until(lambda: read_plan(shelf.folders.plan).decided is None)
     assert [one.champion for one in journal_of(tmp_path).decisions()] == [1, 2]
+    kept = Counter(logged(tmp_path))
+    assert set(kept.values()) == {1}
+    # one that was answered while its connection ended is kept too
+    assert set(load.ids) <= set(kept)
 
 
 def _planned(shelf: Shelf, version: str) -> bool:
@@ -153,7 +177,6 @@ def _planned(shelf: Shelf, version: str) -> bool:
     return version in (version_of(plan.candidate), version_of(plan.stable))
 
 
-def _version(server: Serving) -> str | None:
-    with suppress(httpx.TransportError, KeyError):
-        return str(server.ask().headers["x-model-version"])
-    return None
+def _listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -15,7 +15,7 @@ from liminal_assets.language.loading import Project
 from liminal_assets.serving.config import Grpc, WorkerConfig
 from liminal_assets.serving.guards.auth import Authenticator, Caller, digest
 from liminal_assets.serving.guards.guard import Guard
-from liminal_assets.serving.guards.protection import protected, protection_mistakes
+from liminal_assets.serving.guards.protection import check_files, protected, protection_mistakes
 from liminal_assets.serving.server import serve
 
 KEY = "a-key-of-tests-that-nobody-knows"
@@ -128,6 +128,48 @@ def test_a_certificate_that_is_none_is_told(tmp_path: Path) -> None:
         assert caught.value.location
         assert caught.value.location.line == 20
         (tmp_path / "cert.pem").write_text("no certificate")
+
+
+@pytest.mark.parametrize(
+    ("said", "column", "message"),
+    [
+        ("auth: {api_key_file: keys}", 28, "the API keys of {folder}/keys can't be read: No such"),
+        ("auth: {api_key_file: .}", 28, "the API keys of {folder} can't be read: Is a directory"),
+        ("access_log: {file: .}", 26, "can't be written to {folder}: Is a directory"),
+        ("access_log: {file: '{folder}/lgo/a'}", 26, "lgo/a: No such file or directory"),
+        ("host: no.such.host.invalid", 13, "cannot listen on no.such.host.invalid"),
+    ],
+)
+def test_what_a_server_can_not_use_is_told_before_it_starts(
+    tmp_path: Path, said: str, column: int, message: str
+) -> None:
+    made = project(tmp_path, said.replace("{folder}", str(tmp_path)))
+    with pytest.raises(StepError) as caught:
+        serve(made, made.spec.deployments[0], port=0)
+    assert message.replace("{folder}", str(tmp_path)) in caught.value.message
+    assert caught.value.location
+    assert (caught.value.location.line, caught.value.location.column) == (20, column)
+    assert not (tmp_path / "lgo").exists()
+
+
+def test_the_folder_of_an_access_log_is_made_below_the_project_alone(tmp_path: Path) -> None:
+    made = project(tmp_path, "access_log: {file: logs/late/access.jsonl}")
+    check_files(made, made.spec.deployments[0], config(made))
+    assert (tmp_path / "logs" / "late" / "access.jsonl").read_bytes() == b""
+    assert not list(protection_mistakes(made))
+    other = project(tmp_path, f"access_log: {{file: {tmp_path}/lgo/access.jsonl}}")
+    (mistake,) = protection_mistakes(other)
+    assert (mistake.code, mistake.severity) == ("missing-file", "warning")
+    assert mistake.message == f"there is no folder {tmp_path}/lgo here"
+
+
+def test_a_file_without_keys_is_told_for_they_may_come(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "keys").write_text("# none yet\n")
+    made = project(tmp_path, "auth: {api_key_file: keys}")
+    check_files(made, made.spec.deployments[0], config(made))
+    assert f"there is no key in {tmp_path}/keys: nobody may ask yet" in caplog.text
 
 
 def test_what_is_right_reaches_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

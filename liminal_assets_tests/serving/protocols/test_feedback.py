@@ -107,6 +107,10 @@ def test_labels_come_by_the_entity_and_with_a_time_by_the_prediction_before_it(
         pytest.param({"prediction_id": "p", "label": "1"}, "label", "must be a whole", id="text"),
         pytest.param({"prediction_id": "p", "label": True}, "label", "must be a whole", id="bool"),
         pytest.param({"prediction_id": 3, "label": 1}, "prediction_id", "must be text", id="id"),
+        pytest.param({"prediction_id": "", "label": 1}, "prediction_id", "must not be", id="empty"),
+        pytest.param(
+            {"prediction_id": " ", "label": 1}, "prediction_id", "must not be", id="blank"
+        ),
         pytest.param(
             {"prediction_id": "p", "flight_id": "F1", "label": 1},
             "flight_id",
