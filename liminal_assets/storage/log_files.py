@@ -137,6 +137,11 @@ class LogFiles:
         """Whether anything was ever written."""
         return self._store.exists(self.asset)
 
+    def begins(self) -> datetime | None:
+        """The moment of the oldest row, as the files' names say it; None without any."""
+        first = min((piece.first for piece in _live(self._pieces())), default=None)
+        return datetime.strptime(first, _STAMP).replace(tzinfo=timezone.utc) if first else None
+
     def tidy(self) -> None:
         """Puts files of a day together where there are many small ones, and removes those that
         were put together some minutes ago. Only one process at a time may.

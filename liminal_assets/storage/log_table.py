@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from liminal_assets.language.diagnostics import Location
@@ -115,6 +115,22 @@ class LogTable:
             return False
         with connected(self._project, self._connection, location=self._location) as backend:
             return self.table.rpartition(".")[2] in table_names(backend, self.table)
+
+    def begins(self) -> datetime | None:
+        """The moment of the oldest row; None without any.
+
+        Raises:
+            StepError: the database can't be reached.
+        """
+        if not self.exists():
+            return None
+        with connected(self._project, self._connection, location=self._location) as backend:
+            when, table = quoted_name(backend, self.moment), quoted_table(backend, self.table)
+            # a column of the table keeps its type, which an aggregate loses in SQLite
+            oldest = f"SELECT {when} FROM {table} ORDER BY {when} LIMIT 1"
+            rows = Table.from_rows(query(backend, oldest)).to("arrow")
+        found: list[datetime] = rows[self.moment].to_pylist()
+        return found[0].replace(tzinfo=found[0].tzinfo or timezone.utc) if found else None
 
     def tidy(self) -> None:
         """Nothing: a database does that itself."""

@@ -70,6 +70,10 @@ class RowLog:
         """Whether any row was ever kept."""
         return self._rows.exists()
 
+    def begins(self) -> datetime | None:
+        """The moment of the oldest row that is still there; None without any."""
+        return self._rows.begins()
+
 
 def in_utc(moment: datetime | None) -> datetime | None:
     """A moment in UTC; one without a time zone is taken to be."""

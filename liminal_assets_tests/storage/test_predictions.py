@@ -56,6 +56,13 @@ def test_a_window_holds_the_rows_requested_in_it(
     assert "amount" in table.schema.names
 
 
+def test_a_log_begins_with_the_oldest_row_that_is_there(log: PredictionLog) -> None:
+    assert log.begins() is None
+    log.append([row(0, NOON + timedelta(microseconds=7)), row(1, NOON + timedelta(days=2))])
+    log.append([row(2, NOON + timedelta(days=1))])
+    assert log.begins() == NOON + timedelta(microseconds=7)
+
+
 def test_moments_without_a_time_zone_are_in_utc(log: PredictionLog) -> None:
     log.append([row(0, NOON)])
     assert ids(log.read(NOON.replace(tzinfo=None), None)) == ["p0"]

@@ -68,6 +68,7 @@ def asked(own: str, rows: int = 1, hours: float = -1.0, **more: Any) -> Any:
 def test_rows_and_labels_are_the_same_wherever_they_are(log: PredictionLog, tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     assert not log.exists()
+    assert log.begins() is None
     assert log.read().rows == log.feedback().read().rows == 0
     one, two, unknown = new_id(), new_id(), new_id()
     merged(log, spool, asked(one), asked(two, rows=3, hours=-2))
@@ -86,6 +87,7 @@ def test_rows_and_labels_are_the_same_wherever_they_are(log: PredictionLog, tmp_
         Feedback(new_id(), at(0.1), "1", rows[2], (), None, at(0.1)),
     )
     assert log.read().rows == 4
+    assert log.begins() == NOW - timedelta(hours=2)
     assert log.read(until=NOW - timedelta(hours=1.5)).rows == 3
     labels = log.labels().to("arrow").to_pylist()
     assert {found["prediction_id"]: found["label"] for found in labels} == {
