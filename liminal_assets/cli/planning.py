@@ -33,6 +33,7 @@ from liminal_assets.errors import StepError
 from liminal_assets.factories.models import until_of
 from liminal_assets.language.datasets import Dataset
 from liminal_assets.language.models import Model
+from liminal_assets.language.monitors import Monitor
 
 __all__ = ["Plan", "Planned", "make_plan"]
 
@@ -180,7 +181,11 @@ class _Planner:
     def _changes(self, key: dg.AssetKey, partition: str | None) -> Iterator[str]:
         """Why something that was made is out of date."""
         for cause in self.resolver.get_stale_causes(key, partition):
-            if not self._within_step(cause) and not self._beyond(key, cause.dependency):
+            if (
+                not self._within_step(cause)
+                and not self._beyond(key, cause.dependency)
+                and not self._answered_before(key, cause.dependency_asset_key)
+            ):
                 yield self._cause(key, partition, cause)
         yield from self._changed_source(key, partition)
         yield from self._unseen(key, partition)
@@ -189,6 +194,14 @@ class _Planner:
         """Whether it is about an asset that the same step makes, which can't be out of step."""
         other = cause.dependency_asset_key
         return other is not None and other in self.session.together({cause.asset_key})
+
+    def _answered_before(self, key: dg.AssetKey, other: dg.AssetKey | None) -> bool:
+        """Whether an input is the server whose answers a monitor judges by partition: what it
+        answers by from now on changes nothing of a window that is over."""
+        block = self.session.project.blocks.get(label_of(key))
+        if not isinstance(block, Monitor) or block.partitions is None or other is None:
+            return False
+        return label_of(other) == block.deployment
 
     def _cause(self, key: dg.AssetKey, partition: str | None, cause: StaleCause) -> str:
         if cause.category == StaleCauseCategory.CODE:
@@ -298,6 +311,8 @@ class _Planner:
         siblings = self.session.together({key})
         for parent in sorted(self.graph.get(key).parent_keys - siblings):
             planned = self.todo.get(parent)
+            if self._answered_before(key, parent):
+                continue
             if planned and (
                 None in planned or self._reads(key, partition, parent) & planned.keys()
             ):

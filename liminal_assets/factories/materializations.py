@@ -37,6 +37,11 @@ class Materializations:
     _results: dict[dg.AssetKey, dg.MaterializeResult[Any]] = field(default_factory=dict)
     _partition: str | None = None
 
+    @property
+    def any(self) -> bool:
+        """Whether there is any yet."""
+        return bool(self._results)
+
     def add(
         self,
         key: dg.AssetKey,

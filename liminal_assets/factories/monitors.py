@@ -24,6 +24,7 @@ from liminal_assets.factories.materializations import Materializations
 from liminal_assets.factories.partitions import input_dep, partitions_definition
 from liminal_assets.factories.reports import check_result, check_spec, metadata_of
 from liminal_assets.factories.tables import merged
+from liminal_assets.language.datasets import Partitions
 from liminal_assets.language.loading import Project
 from liminal_assets.language.monitors import Monitor
 from liminal_assets.language.queries import is_sql_file
@@ -54,7 +55,7 @@ def monitor_asset(
     rows: Rows | None = None,
     reference: Rows | None = None,
     labels: Rows | None = None,
-    partitions: dg.PartitionsDefinition[str] | None = None,
+    partitions: dg.PartitionsDefinition[str] | Partitions | Mapping[str, Any] | None = None,
     **keywords: Any,
 ) -> dg.AssetsDefinition:
     """The asset of a monitor, with a check for drift, for the predictions' drift, for performance
@@ -71,14 +72,17 @@ def monitor_asset(
         rows: the rows to judge, where they aren't a deployment's of the project.
         reference: the rows to compare with, along with ``rows``.
         labels: the rows with the truth, along with ``rows``.
-        partitions: the partitions of the asset, along with ``rows``.
+        partitions: as in YAML; or, along with ``rows``, Dagster's own definition.
 
     Raises:
         ValueError: the keywords make no monitor.
     """
+    theirs = partitions if isinstance(partitions, dg.PartitionsDefinition) else None
+    if partitions and theirs is None:
+        keywords["partitions"] = partitions
     block = spec_of(Monitor, spec, **keywords)
     owner = project_of(project, block, "monitors")
-    own = None if rows is None else _OwnRows(rows, reference, labels)
+    own = None if rows is None else _OwnRows(block, rows, reference, labels)
     watcher = _Watcher(owner, block, own)
     asset = asset_spec(
         owner,
@@ -89,7 +93,7 @@ def monitor_asset(
         kinds=["duckdb"],
         files=[kpi.sql.strip() for kpi in block.kpis if is_sql_file(kpi.sql)],
         description=block.description or f"Watches {block.deployment}.",
-        partitions=partitions or partitions_definition(owner, block),
+        partitions=theirs or partitions_definition(owner, block),
     )
     checks = [
         check_spec(owner, block.name, name, blocking=False, description=asked)
@@ -102,22 +106,28 @@ def _deps(project: Project, block: Monitor) -> list[dg.AssetKey | dg.AssetDep]:
     before = block.drift is not None and block.drift.reference == "previous"
     deps = [input_dep(project, block, block.deployment, history=before)]
     if block.labels and not block.labels.from_feedback:
-        deps.append(input_dep(project, block, block.labels.from_))
+        # labels are read wherever they are; those of a window's own time are what it waits for
+        window = block.window if block.partitions else None
+        deps.append(input_dep(project, block, block.labels.from_, window=window))
     return deps
 
 
 class _OwnRows:
     """Rows that a team gives itself."""
 
-    def __init__(self, rows: Rows, reference: Rows | None, labels: Rows | None) -> None:
+    def __init__(
+        self, block: Monitor, rows: Rows, reference: Rows | None, labels: Rows | None
+    ) -> None:
+        self.block = block
         self.rows, self.reference, self.labels = rows, reference, labels
 
-    def watched(self, partition: str | None) -> Any:
+    def watched(self, partition: str | None) -> WatchedRows:
         """The window of a partition."""
         from liminal_assets.steps.windows import given_rows
 
         given = (self.rows, self.reference, self.labels)
-        return given_rows(partition, *(None if rows is None else rows(partition) for rows in given))
+        found = (None if rows is None else rows(partition) for rows in given)
+        return given_rows(partition, *found, monitor=self.block)
 
 
 @dataclass(frozen=True)
@@ -154,7 +164,10 @@ class _Watcher:
                 self.key, late.judgement.window.partition, late.metadata, late.data_version
             )
         for partition in keys:
-            judged = self._judge(partition)
+            rows = self._rows(partition)
+            if self._stays(context, rows):
+                continue
+            judged = self._judged(rows)
             judgement = judged.judgement
             self._tell(context, log_window, judged.seen)
             context.log.info(_sentence(judgement))
@@ -163,6 +176,13 @@ class _Watcher:
             if judgement.breach:
                 breaches.append(judgement)
             yield from made.add(self.key, partition, judged.metadata, judged.data_version)
+        if not made.any:
+            raise StepError(
+                f"the prediction log no longer holds the rows of {', '.join(map(str, keys))}: what "
+                "was found when it did stays",
+                location=self.project.locate(self.block, "partitions"),
+                hint="let the partitions start where the log does",
+            )
         self._tell(context, send_metrics)
         yield from made.results(list(self._checks(context, outcomes)))
         if breaches and self.block.on_breach.fail:
@@ -181,12 +201,24 @@ class _Watcher:
         except StepError as error:
             context.log.warning(str(error))
 
-    def _judge(self, partition: str | None) -> _Judged:
+    def _rows(self, partition: str | None) -> WatchedRows:
         from liminal_assets.steps.windows import watched_rows
 
         if self.own:
-            return self._judged(self.own.watched(partition))
-        return self._judged(watched_rows(self.project, self.block, partition=partition))
+            return self.own.watched(partition)
+        return watched_rows(self.project, self.block, partition)
+
+    def _stays(self, context: dg.AssetExecutionContext, rows: WatchedRows) -> bool:
+        """Whether a window was judged on rows that are gone, and stays as it was found."""
+        from liminal_assets.steps.lost_rows import judged_before_loss
+
+        past = None if self.own else judged_before_loss(self.project, self.block, rows)
+        if past is not None:
+            context.log.warning(
+                f"{past.key} stays as it was judged: the prediction log no longer holds all of "
+                f"its {past.rows:,} rows"
+            )
+        return past is not None
 
     def _late(
         self, context: dg.AssetExecutionContext, keys: Sequence[str | None]

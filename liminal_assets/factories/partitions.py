@@ -17,6 +17,13 @@ from liminal_assets.language.partitions import KEY_FORMATS, partitions_of
 
 __all__ = ["input_dep", "partitions_definition"]
 
+_SHORTEST = {
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+    "week": timedelta(weeks=1),
+    "month": timedelta(days=28),
+}
+
 
 def partitions_definition(project: Project, block: Block) -> dg.PartitionsDefinition[str] | None:
     """Dagster's definition of a block's partitions; none for a block in one piece."""
@@ -31,6 +38,7 @@ def input_dep(
     *,
     history: bool = False,
     reach: timedelta | None = None,
+    window: timedelta | None = None,
 ) -> dg.AssetKey | dg.AssetDep:
     """What a block depends on when it reads an input, with the partitions that it reads.
 
@@ -39,6 +47,7 @@ def input_dep(
     Args:
         history: whether earlier partitions are read as well, for a point-in-time join.
         reach: how far back; default: everything, of which Dagster is told the partition before.
+        window: how far back from its end a partition reads; default: as far as its beginning.
     """
     key = named_key(project, name)
     own = partitions_of(project, block)
@@ -58,9 +67,12 @@ def input_dep(
     if own.timezone != upstream.timezone:
         # Dagster maps windows within one time zone; the step reads those that overlap
         return dg.AssetDep(key, partition_mapping=dg.AllPartitionMapping())
+    before = 0
     if history:
-        lengths = {"hour": 3600.0, "day": 86400.0, "week": 604800.0, "month": 28 * 86400.0}
-        before = math.ceil(reach.total_seconds() / lengths[own.every]) if reach else 1
+        before = math.ceil(reach / _SHORTEST[own.every]) if reach else 1
+    elif window:
+        before = math.ceil(window / _SHORTEST[own.every]) - 1
+    if before:
         mapping = dg.TimeWindowPartitionMapping(
             start_offset=-before, allow_nonexistent_upstream_partitions=True
         )

@@ -1,4 +1,4 @@
-"""How long a monitor's windows are, and whether a rate of alarms makes sense for them."""
+"""How long windows are, how often they come, and whether a rate of alarms makes sense for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from liminal_assets.language.loading import Project
     from liminal_assets.language.monitors import Monitor
 
-__all__ = ["DEFAULT_WINDOW", "alarm_mistake", "alarm_mistakes", "window_length"]
+__all__ = [
+    "DEFAULT_WINDOW",
+    "alarm_mistake",
+    "alarm_mistakes",
+    "window_interval",
+    "window_length",
+]
 
 DEFAULT_WINDOW = timedelta(days=7)
 """How far back a window of served rows reaches."""
@@ -29,9 +35,16 @@ _MOST = 0.5
 
 
 def window_length(project: Project, monitor: Monitor) -> timedelta | None:
-    """How long a window is, on average; None where nothing says it."""
+    """How far a window reaches, on average; None where nothing says it."""
+    return (monitor.partitions and monitor.window) or window_interval(project, monitor)
+
+
+def window_interval(project: Project, monitor: Monitor) -> timedelta | None:
+    """How often windows come, on average; None where nothing says it. Windows that reach further
+    back than that share rows."""
     deployment = project.blocks.get(monitor.deployment)
-    if isinstance(deployment, Deployment) and deployment.batch is None:
+    served = isinstance(deployment, Deployment) and deployment.batch is None
+    if served and monitor.partitions is None:
         return monitor.window or DEFAULT_WINDOW
     partitions = partitions_of(project, monitor)
     if partitions is not None and partitions.every is not None:
@@ -43,17 +56,17 @@ def alarm_mistake(project: Project, monitor: Monitor) -> tuple[str, str] | None:
     """What is wrong with the rate of a monitor, and what to do; None if nothing is."""
     if monitor.alarms is None:
         return None
-    length, rate = window_length(project, monitor), monitor.alarms.at_most
-    if length is None:
+    interval, rate = window_interval(project, monitor), monitor.alarms.at_most
+    if interval is None:
         return (
             "a rate of alarms needs to know how often windows come",
             "partition the scores by time, or say how often they are made: 'window: 1d'",
         )
-    if rate.within(length) > _MOST:
-        days = length / timedelta(days=1)
+    if rate.within(interval) > _MOST:
+        days = interval / timedelta(days=1)
         return (
-            f"{rate} lets {min(rate.within(length), 1.0):.0%} of the windows alarm by chance: one "
-            f"is {days:.3g} days long",
+            f"{rate} lets {min(rate.within(interval), 1.0):.0%} of the windows alarm by chance: "
+            f"one comes every {days:.3g} days",
             f"ask for fewer, such as '{_fewer(days)}'",
         )
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from liminal_assets.language.base import (
     Block,
@@ -17,8 +17,10 @@ from liminal_assets.language.base import (
     Spec,
     TimeZone,
     one_of_keys,
+    write_duration,
 )
 from liminal_assets.language.cron import Cron
+from liminal_assets.language.datasets import Partitions
 from liminal_assets.language.measures import Alarms, Quality, SlicesField
 from liminal_assets.language.retraining import Retrain
 
@@ -211,6 +213,13 @@ class OnBreach(Spec):
         return data
 
 
+_LONGEST = {
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+    "week": timedelta(weeks=1),
+    "month": timedelta(days=31),
+}
+"""The shortest window that leaves no row of a partition out."""
 _OF_RETRAIN = frozenset(Retrain.model_fields) - {"model", "cooldown"}
 
 
@@ -219,9 +228,12 @@ class Monitor(Block):
 
     monitor: Name
     deployment: Name
+    partitions: Partitions | None = None
+    """Served rows: a window per partition by time, judged once it is over, as of its end. Default:
+    one window that slides. Batch scores are watched by their own partitions."""
     window: Duration | None = None
-    """Served rows: how far back a window reaches (default 7d). Batch scores are watched by
-    partition."""
+    """Served rows: how far back a window reaches, from the end of its partition where there are
+    any (default: the partition's length; without partitions 7d)."""
     min_rows: Annotated[int, Field(ge=1), NotBool] = 100
     """A window with fewer rows is reported, not judged."""
     quality: Quality | None = None
@@ -236,6 +248,29 @@ class Monitor(Block):
     alarms: Alarms | None = None
     """Thresholds of drift that hold a rate of false alarms, instead of customary ones."""
     on_breach: OnBreach = OnBreach()
+
+    @field_validator("partitions")
+    @classmethod
+    def _cut_by_time(cls, partitions: Partitions | None) -> Partitions | None:
+        if partitions and not partitions.every:
+            raise ValueError(
+                "windows of served rows are cut by time: 'every' and 'start', not 'values'"
+            )
+        return partitions
+
+    @field_validator("window")
+    @classmethod
+    def _leaves_no_row_out(cls, window: timedelta | None, info: ValidationInfo) -> timedelta | None:
+        partitions: Partitions | None = info.data.get("partitions")
+        if window and partitions and partitions.every:
+            least = _LONGEST[partitions.every]
+            if window < least:
+                raise ValueError(
+                    f"{write_duration(window)} is shorter than a partition (a {partitions.every}), "
+                    f"and no window would hold the rows between: at least "
+                    f"{write_duration(least)}, or leave it out"
+                )
+        return window
 
     @model_validator(mode="after")
     def _says_once_what_to_train(self) -> Monitor:

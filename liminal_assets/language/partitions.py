@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KEY_FORMATS",
+    "ended_key",
     "inherited_partitions",
+    "moment_before",
     "moments_of",
+    "newest_key",
     "overlapping",
     "partitions_of",
     "window_of",
@@ -38,7 +41,8 @@ _LENGTHS = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timede
 
 def partitions_of(project: Project, block: Block) -> Partitions | None:
     """How a block is cut: a dataset as it says or as its inputs are, a feature as its first
-    input, batch scores as the feature, a monitor as the batch scores; models are whole."""
+    input, batch scores as the feature, a monitor as it says or as the batch scores are; models are
+    whole."""
     name = getattr(block, "name", None)
     if name is not None and project.blocks.get(name) is block:
         return project.partitions[name]
@@ -54,7 +58,7 @@ def inherited_partitions(blocks: Mapping[str, Any]) -> dict[str, Partitions | No
         while path:
             name = path[-1]
             block = blocks[name]
-            own = block.partitions if isinstance(block, Dataset) else None
+            own = block.partitions if isinstance(block, Dataset | Monitor) else None
             sources = () if own else [source for source in _sources(block) if source in blocks]
             following = next((s for s in sources if s not in found and s not in path), None)
             if following is not None:
@@ -111,9 +115,7 @@ def moments_of(partitions: Partitions, key: str) -> tuple[datetime, datetime]:
     if every is None:
         raise ValueError("partitions by listed values have no moments")
     zone = ZoneInfo(partitions.timezone)
-    origin = datetime.fromisoformat(partitions.start or key)
-    if origin.tzinfo:
-        origin = origin.astimezone(zone).replace(tzinfo=None)
+    origin = _in_zone(partitions.start or key, zone)
     if every == "hour":
         start = _hour(key, zone)
         return start, start + _LENGTHS[every]
@@ -123,8 +125,72 @@ def moments_of(partitions: Partitions, key: str) -> tuple[datetime, datetime]:
         wall = wall.replace(day=origin.day)
         end = wall.replace(year=wall.year + wall.month // 12, month=wall.month % 12 + 1)
     else:
+        if every == "week" and wall.weekday() != origin.weekday():
+            raise ValueError(f"{key!r} is no {origin:%A}, on which these weeks begin")
         end = wall + _LENGTHS[every]
     return _moment(wall, zone, fold=1), _moment(end, zone, fold=1)
+
+
+def newest_key(partitions: Partitions, moment: datetime) -> str | None:
+    """The key of the newest partition by time that is complete at a moment; None before the first
+    is. So does Dagster."""
+    zone = ZoneInfo(partitions.timezone)
+    moment = moment.astimezone(timezone.utc)
+    if partitions.end:
+        moment = min(moment, _moment(_in_zone(partitions.end, zone), zone, fold=1))
+    key = ended_key(partitions, moment)
+    start = _moment(_in_zone(partitions.start or key, zone), zone, fold=1)
+    return key if moments_of(partitions, key)[0] >= start else None
+
+
+def ended_key(partitions: Partitions, moment: datetime) -> str:
+    """The key of the newest partition by time that has ended by a moment, as if partitions had
+    neither a first nor a last.
+
+    Raises:
+        ValueError: they aren't cut by time.
+    """
+    every = partitions.every
+    if every is None or partitions.start is None:
+        raise ValueError("partitions by listed values don't end")
+    zone = ZoneInfo(partitions.timezone)
+    origin = _in_zone(partitions.start, zone)
+    if every == "hour":
+        last = (moment.astimezone(timezone.utc) - _LENGTHS[every]).astimezone(zone)
+        into = timedelta(
+            minutes=(last.minute - origin.minute) % 60,
+            seconds=last.second,
+            microseconds=last.microsecond,
+        )
+        start = (last.astimezone(timezone.utc) - into).astimezone(zone)
+        # of an hour that daylight saving repeats the second is told by its offset
+        return start.strftime(KEY_FORMATS[every] + ("%z" if start.fold else ""))
+    day = moment.astimezone(zone).replace(tzinfo=None)
+    if every == "week":
+        day -= timedelta(days=(day.date() - origin.date()).days % 7)
+    elif every == "month":
+        day = day.replace(day=1)
+    while True:
+        key = day.strftime(KEY_FORMATS[every])
+        if moments_of(partitions, key)[1] <= moment.astimezone(timezone.utc):
+            return key
+        day -= _LENGTHS.get(every, timedelta(days=1))
+        day = day.replace(day=1) if every == "month" else day
+
+
+def moment_before(partitions: Partitions, moment: datetime, length: timedelta) -> datetime:
+    """The moment that lies a length of time before another. Whole days are counted on the wall
+    clock, where one may have 23 hours or 25, as partitions are."""
+    if length % _LENGTHS["day"]:
+        return moment - length
+    zone = ZoneInfo(partitions.timezone)
+    return _moment(moment.astimezone(zone).replace(tzinfo=None) - length, zone, fold=1)
+
+
+def _in_zone(text: str, zone: ZoneInfo) -> datetime:
+    """A moment as it is written, as wall-clock time of a time zone."""
+    found = datetime.fromisoformat(text)
+    return found.astimezone(zone).replace(tzinfo=None) if found.tzinfo else found
 
 
 def _hour(key: str, zone: ZoneInfo) -> datetime:

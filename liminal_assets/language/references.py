@@ -39,6 +39,7 @@ def check_references(
     return [
         *_duplicates(project),
         *_references(project, unusable or {}),
+        *_cut_twice(project),
         *_masked(project),
         *_counting(project),
         *_rollouts(project),
@@ -145,6 +146,19 @@ def _references(project: Project, unusable: Mapping[str, AbstractSet[str]]) -> I
     for schedule in spec.schedules:
         for name in schedule.refresh:
             yield from check(name, everything, "block", schedule, "refresh")
+
+
+def _cut_twice(project: Project) -> Iterator[Diagnostic]:
+    """Monitors with partitions of batch scores, which have their own."""
+    batch = {block.name for block in project.spec.deployments if block.batch}
+    for monitor in project.spec.monitors:
+        if monitor.partitions and monitor.deployment in batch:
+            yield Diagnostic(
+                project.locate(monitor, "partitions", key=True),
+                "invalid-value",
+                f"{monitor.deployment} scores in batches: a window is a partition of the scores",
+                "take it out here; the scores are cut as the rows are that they are made of",
+            )
 
 
 def _masked(project: Project) -> Iterator[Diagnostic]:

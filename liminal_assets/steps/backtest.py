@@ -257,7 +257,7 @@ class _Backtest:
             at = self.past.windows[place].since
             assert at is not None  # noqa: S101  # windows of the past have a beginning
             until = self.past.last_partition(at)
-            if self.past.cut and until is None:
+            if self.past.cut_by_time and until is None:
                 reasons = "there are no partitions before it to learn from"
                 continue
             found = self.candidates.train(until, at)

@@ -44,6 +44,7 @@ class PastWindow:
     Attributes:
         key: its name.
         until: where it ends.
+        rows: how many were judged.
         labelled: the rows that had a label.
         labels: the digest of these.
         revision: 1, and one more each time that it was judged with other labels.
@@ -53,6 +54,7 @@ class PastWindow:
     key: str
     until: datetime | None
     model_version: str | None
+    rows: int
     labelled: int
     labels: str
     revision: int
@@ -81,6 +83,7 @@ def past_windows(
             )
         found = rows.aggregate(
             '"window", any_value(until) AS until, any_value(model_version), '
+            "any_value(rows), "
             "coalesce(any_value(labelled), 0), coalesce(any_value(labels), ''), "
             "coalesce(any_value(revision), 1), any_value(coalesce(first_judged_at, judged_at))",
             '"window"',

@@ -13,8 +13,11 @@ from liminal_assets.language.partitions import moments_of, partitions_of
 from liminal_assets.steps.arrivals import sent_labels
 from liminal_assets.steps.history import PastWindow, past_windows
 from liminal_assets.steps.identity import entity_columns, moment_of_rows
+from liminal_assets.steps.lost_rows import lost
+from liminal_assets.steps.observation import Window
 from liminal_assets.steps.performance import LabelState, label_state
-from liminal_assets.steps.windows import VERSION, WatchedRows, served_window, watched_rows
+from liminal_assets.steps.served_windows import partition_window, sliding_window
+from liminal_assets.steps.windows import VERSION, WatchedRows, watched_rows
 from liminal_assets.storage.feedback import REQUESTED
 from liminal_assets.storage.forms import identifier, literal
 from liminal_assets.storage.predictions import PredictionLog
@@ -50,17 +53,19 @@ def late_windows(
     have changed: came, were corrected, or went.
 
     Args:
-        partitions: those that are judged now; None for served rows.
+        partitions: those that are judged now; None for a window that slides.
         now: default: the present.
     """
     spec, deployment = monitor.labels, project.blocks.get(monitor.deployment)
     if spec is None or not isinstance(deployment, Deployment):
         return
-    if deployment.batch and None in partitions:
+    slides = deployment.batch is None and monitor.partitions is None
+    if None in partitions and not slides:
         # scores in one piece: those of the windows before are gone
         return
-    end = _end(project, deployment, partitions, now or datetime.now(timezone.utc))
-    judged = {*partitions} if deployment.batch else {served_window(monitor, end).key if end else ""}
+    now = now or datetime.now(timezone.utc)
+    end = now if slides else _end(project, monitor, partitions)
+    judged = {sliding_window(monitor, now).key} if slides else {*partitions}
     for past in past_windows(project, monitor)[-_MOST_WINDOWS:]:
         in_time = not (end and past.until) or end - spec.within <= past.until < end
         if past.key in judged or not in_time:
@@ -79,22 +84,19 @@ def rows_again(project: Project, monitor: Monitor, past: PastWindow) -> WatchedR
     """
     deployment = project.blocks.get(monitor.deployment)
     batch = isinstance(deployment, Deployment) and deployment.batch
+    slides = not batch and monitor.partitions is None
     return watched_rows(
         project,
         monitor,
-        past.key if batch else None,
-        now=None if batch else past.until,
+        None if slides else past.key,
+        now=past.until if slides else None,
         version=past.model_version,
     )
 
 
-def _end(
-    project: Project, deployment: Deployment, partitions: Collection[str | None], now: datetime
-) -> datetime | None:
-    """The end of the newest window; None where partitions have no time."""
-    if deployment.batch is None:
-        return now
-    cut = partitions_of(project, deployment)
+def _end(project: Project, monitor: Monitor, partitions: Collection[str | None]) -> datetime | None:
+    """The end of the newest partition; None where they have no time."""
+    cut = partitions_of(project, monitor)
     if cut is None or not cut.every:
         return None
     return max(moments_of(cut, key)[1] for key in partitions if key is not None)
@@ -110,26 +112,40 @@ def _state(
     if deployment.batch:
         if past.key not in store.partitions(deployment.name):
             return None
-        since, found = None, store.read(deployment.name, [past.key])
+        window, found = Window(past.key), store.read(deployment.name, [past.key])
     else:
-        window = served_window(monitor, past.until) if past.until else None
-        if window is None or window.key != past.key:
-            # the length of a window was another then
+        again = _again(monitor, past)
+        if again is None:
             return None
-        since = window.since
-        found = PredictionLog(project, deployment.name).read(since, window.until)
+        window = again
+        found = PredictionLog(project, deployment.name).read(window.since, window.until)
     keys = {*spec.key, *entity_columns(project, deployment.model)}
     moment = moment_of_rows(project, deployment.model)
     rows = _keyed(found, past, keys | ({moment} if moment else set()))
-    if not rows.rows:
+    if not rows.rows or lost(project, deployment, window, past, rows.rows):
         return None
     if spec.from_feedback:
-        labels = sent_labels(project, deployment, rows, since)
+        labels = sent_labels(project, deployment, rows, window.since)
     elif store.exists(spec.from_):
         labels = store.read(spec.from_)
     else:
         return None
     return label_state(project, monitor, rows, labels)
+
+
+def _again(monitor: Monitor, past: PastWindow) -> Window | None:
+    """A window of served rows that was judged before; None if windows were cut otherwise then."""
+    if past.until is None:
+        return None
+    try:
+        window = (
+            partition_window(monitor, monitor.partitions, past.key)
+            if monitor.partitions
+            else sliding_window(monitor, past.until)
+        )
+    except ValueError:
+        return None
+    return window if (window.key, window.until) == (past.key, past.until) else None
 
 
 def _keyed(found: Table, past: PastWindow, keys: Collection[str]) -> Table:

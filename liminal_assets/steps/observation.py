@@ -33,7 +33,7 @@ class Window:
         key: its name: the partition, or for served rows the period in which the window ends.
         since: the first moment; None for a partition by listed values.
         until: the moment after the last: the time of the event that a breach is.
-        partition: the partition key of batch scores.
+        partition: the partition key; None where there are no partitions.
     """
 
     key: str

@@ -9,7 +9,7 @@ from liminal_assets.language.datasets import Partitions
 from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Model
 from liminal_assets.language.monitors import Monitor
-from liminal_assets.language.partitions import partitions_of
+from liminal_assets.language.partitions import ended_key, partitions_of
 from liminal_assets.language.retraining import Retrain
 from liminal_assets.steps.decision import Promotion, Retraining
 
@@ -45,9 +45,16 @@ def partition_to_learn_from(
 ) -> str | None:
     """The last partition that a retraining learns from; None: all that there are.
 
-    Partitions by listed values are in no order of time that training could stop at.
+    It is one of those that the model's rows are cut into: where the monitor's windows are cut
+    otherwise, the newest that was complete when the window ended. Partitions by listed values are
+    in no order of time that training could stop at.
     """
-    return retraining.window.partition if learning_partitions(project, monitor, model) else None
+    cut, window = learning_partitions(project, monitor, model), retraining.window
+    if cut is None or window.partition is None:
+        return None
+    if window.until is None or cut == partitions_of(project, monitor):
+        return window.partition
+    return ended_key(cut, window.until)
 
 
 def promotion_of(decisions: Iterable[Decision]) -> Promotion | None:

@@ -10,7 +10,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from liminal_assets.errors import StepError
-from liminal_assets.language.alarm_rates import alarm_mistake, window_length
+from liminal_assets.language.alarm_rates import (
+    alarm_mistake,
+    window_interval,
+    window_length,
+)
 from liminal_assets.language.loading import Project
 from liminal_assets.language.monitors import Drift, Monitor
 from liminal_assets.steps.drift import CELLS_AT_ONCE, Comparison, comparisons
@@ -69,7 +73,7 @@ def calibrated(
     from liminal_assets.steps.calibration import calibrate
 
     drift, alarms, reference = block.drift, block.alarms, watched.reference
-    length = window_length(project, block)
+    length, interval = window_length(project, block), window_interval(project, block)
     if drift is None or alarms is None or reference is None:
         return None
     if mistake := alarm_mistake(project, block):
@@ -77,8 +81,10 @@ def calibrated(
         raise StepError(mistake[0], location=at, hint=mistake[1])
     compared = comparisons(reference, watched.rows, drift, columns, codes)
     little = watched.rows.rows < block.min_rows or not reference.rows or not compared
-    if length is None or little:
+    if length is None or interval is None or little:
         return None
+    # a partition is looked at once, a window that slides all the time
+    looks = _LOOKS if watched.served and block.partitions is None else 1
     rows = row_bucket(watched.rows.rows)
     remote = reference.filesystem is not None
     with session(private=remote) as connection, engine_errors("calibrate thresholds"):
@@ -88,7 +94,16 @@ def calibrated(
         names = [task.column for task in compared]
         shown = ", ".join(map(identifier, dict.fromkeys([*names, *([moment] if moment else [])])))
         _, version = content_version(relation.project(shown))
-        said = [version, rows, watched.served, drift.bins, drift.threshold_given, length, *compared]
+        said = [
+            version,
+            rows,
+            looks,
+            drift.bins,
+            drift.threshold_given,
+            length,
+            interval,
+            *compared,
+        ]
         place = _place(project, block, [alarms.model_dump(mode="json"), *map(repr, said)])
         if (kept := _kept(place)) is not None:
             return kept
@@ -101,9 +116,9 @@ def calibrated(
             groups,
             window_rows=rows,
             reference_rows=total,
-            per_window=alarms.at_most.within(length),
+            per_window=alarms.at_most.within(interval),
             at_most=str(alarms.at_most),
-            looks=_LOOKS if watched.served else 1,
+            looks=looks,
             given={task.column: task.threshold for task in compared if _given(drift, task)},
             seed=alarms.seed,
         )

@@ -67,7 +67,7 @@ def step_of(project: Project, monitor: Monitor, window: Window) -> int:
     if window.until is None:
         keys = TableStore(project).partitions(deployment.name)
         return keys.index(window.key) if window.key in keys else len(keys)
-    cut = partitions_of(project, deployment)
+    cut = partitions_of(project, monitor)
     hours = cut.every == "hour" if cut else (monitor.window or _DAY) < _DAY
     return int(window.until.timestamp() // (3600 if hours else 86400))
 

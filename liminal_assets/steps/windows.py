@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
 from liminal_assets.errors import StepError
-from liminal_assets.language.alarm_rates import DEFAULT_WINDOW
 from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Model
@@ -20,6 +19,7 @@ from liminal_assets.steps.arrivals import Unmatched, sent_labels, unmatched_labe
 from liminal_assets.steps.counting import sample_rate, usual_rows
 from liminal_assets.steps.identity import identifying_columns
 from liminal_assets.steps.observation import OUR_COLUMNS, Window, is_answer
+from liminal_assets.steps.served_windows import partition_window, served_window, window_before
 from liminal_assets.storage.forms import engine_errors, literal
 from liminal_assets.storage.journal import Journal
 from liminal_assets.storage.locks import file_lock
@@ -27,7 +27,6 @@ from liminal_assets.storage.predictions import PredictionLog
 from liminal_assets.storage.tables import Table, TableStore
 
 __all__ = [
-    "DEFAULT_WINDOW",
     "WatchedRows",
     "compared_columns",
     "entity_columns",
@@ -39,7 +38,6 @@ __all__ = [
 
 VERSION = "model_version"
 _log = logging.getLogger(__name__)
-_MONDAY = datetime(1970, 1, 5, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -81,15 +79,19 @@ def watched_rows(
     now: datetime | None = None,
     version: str | None = None,
 ) -> WatchedRows:
-    """The window of a monitor: a partition of batch scores, or the newest served rows.
+    """The window of a monitor: a partition, or the newest served rows.
+
+    A partition of served rows is looked at as of its end: at the rows of the version that was in
+    use then.
 
     Args:
-        partition: the partition of batch scores.
-        now: where a window of served rows ends; default: the present.
+        partition: which; of served rows default: the newest that is complete.
+        now: where a window of served rows without partitions ends; default: the present.
         version: the model version to look at; default: the one in use.
 
     Raises:
-        StepError: there are no scores or predictions yet, or no reference for their version.
+        StepError: there are no scores or predictions yet, there is no such partition, or no
+            reference for their version.
     """
     now = now or datetime.now(timezone.utc)
     deployment = project.blocks.get(monitor.deployment)
@@ -105,11 +107,12 @@ def watched_rows(
         if partition is None:
             window = _refresh_window(found, now)
     else:
-        window = served_window(monitor, now)
+        window = served_window(project, monitor, partition, now)
         log = PredictionLog(project, deployment.name)
         _tidied(project, deployment, log)
         found = _in_memory(log.read(window.since, window.until))
-    rows, version, others = of_one_version(found, version or _live(project, deployment))
+    at = window.until if deployment.batch is None and window.partition else None
+    rows, version, others = of_one_version(found, version or _live(project, deployment, at))
     spec = monitor.labels
     sent = spec is not None and spec.from_feedback
     watched = WatchedRows(
@@ -118,7 +121,9 @@ def watched_rows(
         version,
         others,
         labels=_labels(project, monitor, deployment, rows, window),
-        unmatched=unmatched_labels(project, deployment, spec, now) if spec and sent else None,
+        unmatched=(
+            unmatched_labels(project, deployment, spec, at or now) if spec and sent else None
+        ),
         sample_rate=sample_rate(rows),
         usual_rows=usual_rows(project, monitor, deployment, window),
         served=deployment.batch is None,
@@ -138,13 +143,24 @@ def _tidied(project: Project, deployment: Deployment, log: PredictionLog) -> Non
 
 
 def given_rows(
-    partition: str | None, rows: Any, reference: Any = None, labels: Any = None
+    partition: str | None,
+    rows: Any,
+    reference: Any = None,
+    labels: Any = None,
+    *,
+    monitor: Monitor | None = None,
 ) -> WatchedRows:
-    """A window of rows that a team gives itself, in any form."""
+    """A window of rows that a team gives itself, in any form.
+
+    Args:
+        monitor: says when partitions end, if it has any.
+    """
     table = Table.from_rows(rows, "rows")
     window = Window(partition or "", partition=partition)
     if partition is None:
         window = _refresh_window(table, datetime.now(timezone.utc))
+    elif monitor and monitor.partitions:
+        window = partition_window(monitor, monitor.partitions, partition)
     mine, version, others = of_one_version(table, None)
     known = None if reference is None else Table.from_rows(reference, "reference")
     return WatchedRows(
@@ -176,19 +192,6 @@ def _refresh_window(scores: Table, now: datetime) -> Window:
             ((found,),) = scores.relation().aggregate(newest).fetchall()
         made = datetime.fromtimestamp(found / 1e6, timezone.utc) if found else now
     return Window(made.strftime("%Y-%m-%dT%H:%M:%SZ"), None, made)
-
-
-def served_window(monitor: Monitor, now: datetime) -> Window:
-    """The newest rows, as far back as ``window`` says.
-
-    It slides, but its name is the period of that length in which it ends (weeks begin on
-    Mondays): however often it is judged within one, a breach is the same breach.
-    """
-    length = monitor.window or DEFAULT_WINDOW
-    begin = _MONDAY + length * ((now - _MONDAY) // length)
-    form = "%Y-%m-%d" if not length % timedelta(days=1) else "%Y-%m-%dT%H:%M:%S"
-    key = "..".join(moment.strftime(form) for moment in (begin, begin + length))
-    return Window(key, now - length, now)
 
 
 def of_one_version(rows: Table, champion: str | None) -> tuple[Table, str | None, int]:
@@ -228,12 +231,13 @@ def _in_memory(rows: Table) -> Table:
         return Table(rows.name, value=rows.relation().to_arrow_table())
 
 
-def _live(project: Project, deployment: Deployment) -> str | None:
-    """The version in use, as the journals say; reading the registry would import MLflow. A server
-    that is in the middle of a rollout isn't where the champion is yet."""
+def _live(project: Project, deployment: Deployment, at: datetime | None) -> str | None:
+    """The version in use, now or at a moment, as the journals say; reading the registry would
+    import MLflow. A server that is in the middle of a rollout isn't where the champion is yet."""
     names = (deployment.name, deployment.model) if deployment.serve else (deployment.model,)
     for name in names:
-        last = Journal(project, name).last()
+        journal = Journal(project, name)
+        last = journal.at(at) if at else journal.last()
         if last and last.champion is not None:
             return str(last.champion)
     return None
@@ -291,12 +295,12 @@ def _with_previous(
             return replace(watched, reference_name="there is no window before this one")
         found = store.read(deployment.name, [earlier[-1]])
         return replace(watched, reference=found, reference_name=f"the rows of {earlier[-1]}")
-    length = monitor.window or DEFAULT_WINDOW
-    start = (window.since or datetime.now(timezone.utc)) - length
-    found = _in_memory(PredictionLog(project, deployment.name).read(start, window.since))
+    before = window_before(monitor, window)
+    found = _in_memory(PredictionLog(project, deployment.name).read(before.since, before.until))
     if not found.rows:
         return replace(watched, reference_name="there is no window before this one")
-    return replace(watched, reference=found, reference_name="the window before")
+    said = f"the rows of {before.key}" if before.partition else "the window before"
+    return replace(watched, reference=found, reference_name=said)
 
 
 def compared_columns(

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
-from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.definitions.data_version import (
+    DATA_VERSION_TAG,
+    CachingStaleStatusResolver,
+    StaleStatus,
+)
 
-from liminal_assets.cli.planning import _Loading
+from liminal_assets.cli.planning import _Loading, make_plan
+from liminal_assets.cli.run import wanted_of
+from liminal_assets.cli.scope import Scope
 from liminal_assets.cli.session import open_session
+from liminal_assets.factories.monitors import monitor_asset
 from liminal_assets.language.loading import load_project
 from liminal_assets.storage.instance import open_instance
+from liminal_assets.storage.predictions import PredictionLog
 from liminal_assets_tests.cli.conftest import ROWS, Liminal
+from liminal_assets_tests.watching import project_in, served, write_reference
+
+DAILY = """
+  - monitor: returned_watch
+    deployment: returned_api
+    partitions: {every: day, start: '2024-07-01', end: '2024-07-03'}
+    min_rows: 50
+    drift: {threshold: 0.4}
+"""
 
 
 def planned(liminal: Liminal, *arguments: str) -> dict[str, dict[str, Any]]:
@@ -183,3 +202,37 @@ def test_schedules_and_sensors_that_are_new_are_named(liminal: Liminal, shop: Pa
         file.write("schedules:\n  - {schedule: nightly, cron: '0 2 * * *', refresh: sales}\n")
     (item,) = json.loads(liminal("plan", "--json").out)["automation"]
     assert (item["kind"], item["change"]) == ("schedule", "is new: 0 2 * * *")
+
+
+def test_a_window_that_is_over_is_fresh_whatever_the_server_answers_by_now(tmp_path: Path) -> None:
+    project = project_in(tmp_path, DAILY, "")
+    write_reference(project)
+    until = datetime(2024, 7, 3, tzinfo=timezone.utc)
+    PredictionLog(project, "returned_api").append(served(200, until=until, days=2, version=1))
+    watch, api = (dg.AssetKey(["shop", name]) for name in ("returned_watch", "returned_api"))
+    asset = monitor_asset(project.block("returned_watch"), project=project)  # type: ignore[arg-type]
+
+    def reasons() -> list[tuple[str, ...]]:
+        scope = Scope()
+        with open_session(project) as session:
+            plan = make_plan(session, wanted_of(session, {watch, api}, scope), scope)
+            return [one.reasons for one in plan.planned if one.key == watch]
+
+    def deployed(instance: dg.DagsterInstance, version: str) -> None:
+        tags = {DATA_VERSION_TAG: version}
+        instance.report_runless_asset_event(dg.AssetMaterialization(api, tags=tags))
+
+    with open_instance(tmp_path) as instance:
+        deployed(instance, "one")
+        tags = {
+            "dagster/asset_partition_range_start": "2024-07-01",
+            "dagster/asset_partition_range_end": "2024-07-02",
+        }
+        assert dg.materialize([asset], instance=instance, tags=tags).success
+        deployed(instance, "another")
+    assert reasons() == []
+    # and of two windows one that was never judged is missing
+    file = tmp_path / "liminal.yml"
+    file.write_text(file.read_text().replace("end: '2024-07-03'", "end: '2024-07-04'"))
+    project = load_project(tmp_path)
+    assert "is missing (2024-07-03)" in reasons()[0]

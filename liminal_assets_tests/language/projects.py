@@ -145,6 +145,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
                 "monitor": "watch",
                 "deployment": deployments[0]["deployment"],
                 "drift": {"threshold": draw(st.floats(0.01, 1))},
+                **draw(_optional(partitions=_partitions.filter(lambda cut: "every" in cut))),
             }
         ]
         if deployments

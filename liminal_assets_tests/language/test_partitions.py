@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from liminal_assets.factories.partitions import partitions_definition
 from liminal_assets.language.datasets import Dataset, Partitions
 from liminal_assets.language.loading import Project
-from liminal_assets.language.partitions import moments_of, overlapping, window_of
+from liminal_assets.language.partitions import moments_of, newest_key, overlapping, window_of
 
 ZONES = ["UTC", "America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "Asia/Kolkata"]
 
@@ -57,6 +57,23 @@ def test_moments_of_a_partition_are_those_of_dagster(partitions: Partitions) -> 
         ), key
 
 
+@settings(max_examples=40, deadline=None)
+@given(cut_by_time(), st.lists(st.integers(-40 * 60, 210 * 24 * 60), max_size=3))
+@example(
+    Partitions(every="hour", start="2013-11-02", end="2013-11-05", timezone="America/New_York"),
+    list(range(24 * 60, 31 * 60, 30)),
+)
+def test_the_newest_complete_partition_is_that_of_dagster(
+    partitions: Partitions, minutes: list[int]
+) -> None:
+    theirs = definition(partitions)
+    moments = [theirs.start + timedelta(minutes=count) for count in minutes]
+    ends = [moments_of(partitions, key)[1] for key in theirs.get_partition_keys()[-3:]]
+    for moment in [*moments, *ends]:
+        with dg.partition_loading_context(moment):
+            assert newest_key(partitions, moment) == theirs.get_last_partition_key(), moment
+
+
 def test_the_hour_that_daylight_saving_repeats_is_two_partitions() -> None:
     partitions = Partitions(
         every="hour", start="2013-11-03", end="2013-11-03T04:00", timezone="America/New_York"
@@ -96,8 +113,12 @@ def test_a_window_is_wall_clock_time_of_the_time_zone(
 
 @pytest.mark.parametrize(
     ("partitions", "key"),
-    [({"values": ["EU"]}, "US"), ({"every": "day", "start": "2013-01-01"}, "2013-01-01'; DROP")],
-    ids=["a value not listed", "no date"],
+    [
+        ({"values": ["EU"]}, "US"),
+        ({"every": "day", "start": "2013-01-01"}, "2013-01-01'; DROP"),
+        ({"every": "week", "start": "2013-01-01"}, "2013-01-09"),
+    ],
+    ids=["a value not listed", "no date", "a day at which no week begins"],
 )
 def test_a_key_that_is_none_is_refused(partitions: dict[str, object], key: str) -> None:
     with pytest.raises(ValueError, match="'"):

@@ -7,12 +7,14 @@ import json
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from statistics import median
 
+import pandas as pd
 import pytest
 import yaml
 
 import liminal_assets as la
-from liminal_assets.language.loading import Project
+from liminal_assets.language.loading import Project, load_project
 from liminal_assets.steps.backtest import Backtest, GridError, NothingToReplayError
 from liminal_assets.steps.judgement import Judgement
 from liminal_assets.steps.observation import Cause, Window
@@ -27,6 +29,7 @@ from liminal_assets_tests.replaying import (
     ROWS,
     TURNED,
     WATCH,
+    YAML,
     ends_of,
     month_of,
     project_in,
@@ -303,3 +306,61 @@ def test_served_rows_are_replayed_in_windows_of_their_length(shop: Project, tmp_
     seen = Looks(candidates).observe(past.monitor, learned, place, end)
     assert seen.rows == past.counts[place]
     assert seen.labelled == past.truth.count(place, end)
+
+
+def test_served_rows_are_replayed_in_the_windows_of_their_partitions(
+    shop: Project, tmp_path: Path
+) -> None:
+    watch = WATCH.replace(
+        "deployment: returned_scores",
+        "deployment: returned_api\n"
+        "    partitions: {every: week, start: '2024-03-04', timezone: Europe/Rome}\n"
+        "    window: 14d\n"
+        "    quality: {}",
+    ).replace("threshold: 0.4", "reference: previous")
+    project = project_in(tmp_path / "served", watch)
+    write_world(project, MONTHS[2])
+    past = Past(project, project.block("returned_watch"), tmp_path / "state")
+    # from the first rows on, though the monitor's partitions begin in March
+    assert [window.key for window in past.windows[:2]] == ["2024-01-15", "2024-01-22"]
+    assert past.windows[-1].key == "2024-03-18"
+    # on Rome's wall clock
+    assert str(past.windows[0].until) == "2024-01-21 23:00:00+00:00"
+    assert sum(past.counts) > 1.3 * 3 * ROWS
+    # windows share a week with their neighbours, and none with the one before
+    assert [past.before(place) for place in range(4)] == [None, None, 0, 1]
+    place, candidates = 6, Candidates(past)
+    end = past.windows[place].until
+    assert end is not None
+    learned = candidates.train(past.last_partition(end), end)
+    assert isinstance(learned, Learned)
+    seen = Looks(candidates).observe(past.monitor, learned, place, end, learned)
+    assert seen.reference == f"the rows of {past.windows[4].key}"
+    assert seen.quality is not None
+    assert seen.quality.usual_rows == median(past.counts[at] for at in (4, 2, 0))
+
+
+def test_windows_by_partition_need_no_partitions_to_learn_from(tmp_path: Path) -> None:
+    cut = "{every: month, start: '2024-02-01', timezone: Europe/Rome}"
+    watch = WATCH.replace(
+        "deployment: returned_scores", f"deployment: returned_api\n    partitions: {cut}"
+    )
+    text = YAML.format(monitors=watch).replace(
+        "    partitions: {every: month, start: '2024-01-01', end: '2025-01-01', "
+        "timezone: Europe/Rome}\n",
+        "",
+    )
+    (tmp_path / "liminal.yml").write_text(text)
+    project = load_project(tmp_path)
+    store, rows = TableStore(project), pd.concat(map(month_of, MONTHS[:5]))
+    store.write("order_features", None, rows.drop(columns="known_at"))
+    store.write("outcomes", None, rows[["order_id", "returned", "known_at"]])
+    past = Past(project, project.block("returned_watch"), tmp_path / "state")
+    assert [window.key for window in past.windows] == list(MONTHS[1:4])
+    end = past.windows[1].until
+    assert end is not None
+    # a retraining up to a window learns from no later row
+    assert past.learning(MONTHS[2], end).frame["ordered_at"].max() < end.replace(tzinfo=None)
+    found = la.steps.backtest(project, "returned_watch", windows=(MONTHS[2], MONTHS[2]))
+    (step,) = found.project.steps
+    assert (step.window.key, step.learned_until) == (MONTHS[2], past.windows[1].since)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
 import liminal_assets as la
+from liminal_assets.language.alarm_rates import window_interval, window_length
 from liminal_assets.language.loading import Project
 from liminal_assets.language.monitors import Monitor
 from liminal_assets.steps.calibration import Calibration
-from liminal_assets.steps.monitor import watch
+from liminal_assets.steps.monitor import observe, watch
 from liminal_assets.steps.thresholds import row_bucket
 from liminal_assets.steps.windows import watched_rows
-from liminal_assets_tests.watching import project_in, write_reference, write_scores
+from liminal_assets.storage.predictions import PredictionLog
+from liminal_assets_tests.watching import project_in, served, write_reference, write_scores
 
 WATCH = """
   - monitor: returned_watch
@@ -125,3 +128,29 @@ def test_a_small_window_is_not_calibrated(tmp_path: Path) -> None:
     write_scores(project, "2024-07", count=20)
     assert not la.steps.monitor(project, "returned_watch", "2024-07").judged
     assert not (project.state / "calibrations").exists()
+
+
+def test_a_rate_counts_windows_as_they_come_not_as_far_as_they_reach(tmp_path: Path) -> None:
+    watch = """
+  - monitor: watch
+    deployment: returned_api
+    partitions: {every: day, start: '2024-05-01'}
+    window: 7d
+    min_rows: 50
+    drift: {method: psi}
+    alarms: {at_most: 1 per month}
+"""
+    project = project_in(tmp_path, watch, "")
+    block = project.block("watch")
+    assert isinstance(block, Monitor)
+    assert window_interval(project, block) == timedelta(days=1)
+    assert window_length(project, block) == timedelta(days=7)
+    write_reference(project)
+    until = datetime(2024, 5, 15, tzinfo=timezone.utc)
+    PredictionLog(project, "returned_api").append(served(200, until=until, days=7, version=1))
+    rows = watched_rows(project, block, "2024-05-14")
+    found = observe(project, block, rows).calibration
+    assert found is not None
+    # one of some 30 windows, each of which is looked at once
+    assert found.per_window == pytest.approx(1 / 30.4, rel=0.01)
+    assert found.looks == 1

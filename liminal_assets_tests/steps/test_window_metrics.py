@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from liminal_assets.factories.monitors import monitor_asset
 from liminal_assets.language.loading import Project
 from liminal_assets.language.monitors import Monitor
+from liminal_assets.steps.served_windows import partition_window
 from liminal_assets.steps.window_metrics import step_of
 from liminal_assets.steps.windows import watched_rows
 from liminal_assets.storage.registry import ModelRegistry
@@ -134,3 +135,20 @@ def test_who_does_not_listen_changes_nothing_of_what_was_found(tmp_path: Path) -
     write_scores(project, "2024-07", seed=1)
     result = materialise(project, "2024-07")
     assert result.success
+
+
+def test_a_partition_of_served_rows_is_a_step_of_its_own_length(tmp_path: Path) -> None:
+    served = """
+  - monitor: returned_watch
+    deployment: returned_api
+    partitions: {every: EVERY, start: '2024-07-01'}
+    window: 7d
+    drift: {}
+"""
+    for every, key, step in (("day", "2024-07-01", 19_906), ("hour", "2024-07-01-23:00", 477_744)):
+        project = project_in(tmp_path, served.replace("EVERY", every), "")
+        block = project.block("returned_watch")
+        assert isinstance(block, Monitor)
+        assert block.partitions is not None
+        window = partition_window(block, block.partitions, key)
+        assert step_of(project, block, window) == step

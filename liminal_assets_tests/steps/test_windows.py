@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import liminal_assets as la
 from liminal_assets.language.loading import Project
 from liminal_assets.language.monitors import Monitor
-from liminal_assets.steps.windows import served_window, watched_rows
+from liminal_assets.steps.windows import watched_rows
+from liminal_assets.storage import journal
 from liminal_assets.storage.journal import Journal
 from liminal_assets.storage.predictions import PredictionLog
 from liminal_assets_tests.watching import project_in, served, write_reference
@@ -43,15 +45,6 @@ def monitor(project: Project) -> Monitor:
 def log(project: Project, count: int, *, days: float, version: int, until: datetime = NOW) -> None:
     rows = served(count, until=until, days=days, version=version, seed=version)
     PredictionLog(project, "returned_api").append(rows)
-
-
-def test_a_served_window_slides_and_is_named_by_the_period_in_which_it_ends() -> None:
-    block = Monitor.model_validate({"monitor": "m", "deployment": "d", "drift": {}, "window": "7d"})
-    window = served_window(block, NOW)
-    assert (window.since, window.until) == (NOW - timedelta(days=7), NOW)
-    assert window.key == "2024-05-13..2024-05-20"
-    assert served_window(block, NOW + timedelta(days=4)).key == window.key
-    assert served_window(block, NOW + timedelta(days=5)).key == "2024-05-20..2024-05-27"
 
 
 def test_only_rows_of_the_window_are_seen(project: Project) -> None:
@@ -132,3 +125,97 @@ def test_rows_that_a_clock_put_into_the_future_count_when_their_time_has_come(
 def test_without_any_predictions_there_is_nothing_to_judge(project: Project) -> None:
     judgement = la.steps.monitor(project, "api_watch", now=NOW)
     assert not judgement.judged
+
+
+DAILY = """
+  - monitor: api_watch
+    deployment: returned_api
+    partitions: {every: day, start: '2024-05-01', timezone: Europe/Rome}
+    min_rows: 20
+    quality: {rows: [0.5, 2]}
+    drift: {threshold: 0.5}
+"""
+MIDNIGHT = datetime(2024, 5, 14, 22, tzinfo=timezone.utc)
+"""In Rome 15 May begins."""
+
+
+@pytest.fixture
+def daily(tmp_path: Path) -> Project:
+    project = project_in(tmp_path, DAILY, "")
+    write_reference(project, 1)
+    write_reference(project, 2, seed=200)
+    return project
+
+
+def decided(project: Project, name: str, at: datetime, champion: int, *, action: str) -> None:
+    """A decision of the past."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return at
+
+    with pytest.MonkeyPatch.context() as clock:
+        clock.setattr(journal, "datetime", Clock)
+        Journal(project, name).append(action, version=champion, champion=champion)
+
+
+def test_a_partition_is_its_rows_wherever_now_is(daily: Project) -> None:
+    log(daily, 240, days=10, version=1, until=MIDNIGHT + timedelta(days=2))
+    watched = watched_rows(daily, monitor(daily), "2024-05-14")
+    assert watched.rows.rows == 24
+    assert watched.usual_rows == 24
+    assert (watched.window.until, watched.window.partition) == (MIDNIGHT, "2024-05-14")
+    # the first day of the log has nothing to be held against, and none of before
+    assert watched_rows(daily, monitor(daily), "2024-05-06").usual_rows is None
+    assert watched_rows(daily, monitor(daily), "2024-05-01").rows.rows == 0
+    newest = watched_rows(daily, monitor(daily), now=MIDNIGHT + timedelta(hours=3))
+    assert newest.window == watched.window
+
+
+def test_a_partition_is_judged_by_the_version_that_was_in_use_when_it_ended(
+    daily: Project,
+) -> None:
+    log(daily, 300, days=6, version=1, until=MIDNIGHT + timedelta(days=1))
+    log(daily, 300, days=6, version=2, until=MIDNIGHT + timedelta(days=1))
+    found = {}
+    for at, name, champion, action in (
+        (MIDNIGHT - timedelta(days=9), "returned", 1, "promote"),
+        (MIDNIGHT - timedelta(days=9), "returned_api", 1, "deploy"),
+        (MIDNIGHT - timedelta(days=2, hours=9), "returned", 2, "promote"),
+        # the server tries it until the next day
+        (MIDNIGHT - timedelta(days=1, hours=9), "returned_api", 2, "deploy"),
+        (MIDNIGHT + timedelta(days=99), "returned_api", 1, "deploy"),
+    ):
+        decided(daily, name, at, champion, action=action)
+    for day in (12, 13, 14):
+        watched = watched_rows(daily, monitor(daily), f"2024-05-{day}")
+        found[day] = (watched.model_version, watched.reference_name, watched.rows.rows)
+    assert found == {
+        12: ("1", "the training rows of v1", 50),
+        13: ("2", "the training rows of v2", 50),
+        14: ("2", "the training rows of v2", 50),
+    }
+
+
+def test_the_partition_that_ended_before_is_the_reference_of_one(tmp_path: Path) -> None:
+    text = DAILY.replace("threshold: 0.5", "reference: previous")
+    project = project_in(tmp_path, f"{text}    window: 2d\n", "")
+    log(project, 40, days=4, version=1, until=MIDNIGHT)
+    watched = watched_rows(project, monitor(project), "2024-05-14")
+    assert watched.rows.rows == 20
+    assert watched.reference_name == "the rows of 2024-05-12"
+    assert watched.reference is not None
+    assert watched.reference.rows == 20
+    first = watched_rows(project, monitor(project), "2024-05-11")
+    assert first.reference_name == "there is no window before this one"
+
+
+def test_a_partition_in_which_nobody_asked_is_a_finding_if_somebody_did_before(
+    daily: Project,
+) -> None:
+    log(daily, 100, days=5, version=1, until=MIDNIGHT - timedelta(days=1))
+    silent = la.steps.monitor(daily, "api_watch", "2024-05-14")
+    assert [(c.check, c.subject) for c in silent.causes] == [("quality", "rows")]
+    before_the_log = la.steps.monitor(daily, "api_watch", "2024-05-02")
+    assert (before_the_log.judged, before_the_log.breach) == (False, False)

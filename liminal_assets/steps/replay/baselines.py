@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from liminal_assets.language.alarm_rates import window_length
+from liminal_assets.language.alarm_rates import window_interval
 from liminal_assets.language.base import write_duration
 from liminal_assets.language.loading import Project
 from liminal_assets.language.monitors import Monitor
@@ -38,12 +38,10 @@ def cadences(
     project: Project, monitor: Monitor, model: str, windows: int
 ) -> Iterator[tuple[str, Monitor]]:
     """Fixed cadences by name: the two shortest that train at most :data:`MOST_MODELS` times."""
-    length = window_length(project, monitor)
+    length = window_interval(project, monitor)
     if length is None:
         return
-    # served windows end wherever partitions do
-    served = monitor.name in project.blocks and partitions_of(project, monitor) is None
-    each = Trigger.model_validate({"every": write_duration(length)} if served else {"fresh": 1})
+    each = Trigger.model_validate(_each_window(project, monitor, length))
     found = [("every window", each, length)]
     found += [
         (f"every {name}", Trigger.model_validate({"every": name}), long)
@@ -58,6 +56,17 @@ def cadences(
     ]
     for name, trigger in fitting[:_SHOWN_CADENCES]:
         yield name, with_policy(monitor, Retrain(model=model, when=(trigger,)))
+
+
+def _each_window(project: Project, monitor: Monitor, length: timedelta) -> dict[str, object]:
+    """What is due in every window."""
+    cut = monitor.partitions
+    if cut:
+        # a month is one though February is shorter
+        return {"every": write_duration(length) if cut.every == "hour" else cut.every}
+    # windows that slide end wherever partitions do
+    slides = monitor.name in project.blocks and partitions_of(project, monitor) is None
+    return {"every": write_duration(length)} if slides else {"fresh": 1}
 
 
 def oracle_places(places: Sequence[int]) -> list[int]:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from liminal_assets.errors import StepError
-from liminal_assets.language.alarm_rates import window_length
+from liminal_assets.language.alarm_rates import window_interval
 from liminal_assets.language.base import write_duration
 from liminal_assets.language.diagnostics import did_you_mean
 from liminal_assets.language.loading import Project
@@ -55,7 +55,7 @@ def default_grid(project: Project, monitor: Monitor, labelled: int) -> Grid:
     Args:
         labelled: how many rows of a window get a label.
     """
-    length = window_length(project, monitor)
+    length = window_interval(project, monitor)
     pauses = [None, _in_whole_days(2 * length)] if length else [None]
     waiting: dict[str, Sequence[Any]] = {"consecutive": [1, 2], "cooldown": pauses}
     checks = [name for name in _DRIFT if name in monitor.checks]

@@ -107,16 +107,20 @@ class Looks:
             served=past.deployment.batch is None,
         )
         if monitor.drift and monitor.drift.reference == "previous":
-            name = "there is no window before this one"
-            if previous is None or not place:
+            name, earlier = "there is no window before this one", past.before(place)
+            if previous is None or earlier is None:
                 return replace(watched, reference=None, reference_name=name)
-            before, name = candidates.scores(previous, place - 1), past.windows[place - 1].key
+            before, name = candidates.scores(previous, earlier), past.windows[earlier].key
             return replace(watched, reference=before, reference_name=f"the rows of {name}")
         return watched
 
     def _usual_rows(self, place: int) -> float | None:
-        before = self._past.counts[max(0, place - USUAL_WINDOWS) : place]
-        return float(median(before)) if before else None
+        counts: list[int] = []
+        earlier = self._past.before(place)
+        while earlier is not None and len(counts) < USUAL_WINDOWS:
+            counts.append(self._past.counts[earlier])
+            earlier = self._past.before(earlier)
+        return float(median(counts)) if counts else None
 
 
 def _performance(monitor: Monitor) -> Performance:

@@ -7,18 +7,20 @@ from datetime import datetime, timedelta, timezone
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+from liminal_assets.language.alarm_rates import DEFAULT_WINDOW
 from liminal_assets.language.datasets import Partitions
 from liminal_assets.language.deployments import Deployment
 from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Model
 from liminal_assets.language.monitors import Monitor
-from liminal_assets.language.partitions import moments_of, partitions_of
+from liminal_assets.language.partitions import ended_key, moments_of, partitions_of
 from liminal_assets.steps.inputs import read_input
 from liminal_assets.steps.learning import LearningRows, learning_rows, read_features
 from liminal_assets.steps.observation import Window
 from liminal_assets.steps.replay.truth import NothingToReplayError, Truth, epoch, micros_of
 from liminal_assets.steps.retraining import learning_partitions
-from liminal_assets.steps.windows import DEFAULT_WINDOW, moment_column, served_window
+from liminal_assets.steps.served_windows import sliding_window, window_of_key
+from liminal_assets.steps.windows import moment_column
 from liminal_assets.storage.forms import engine_errors
 from liminal_assets.storage.tables import Table, TableStore
 
@@ -26,13 +28,15 @@ __all__ = ["Past"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MONDAY = datetime(1970, 1, 5, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class Past:
     """The past of a monitor, as it could be seen at any moment of it.
 
     A window is a partition of batch scores, or for served rows as much of the feature's rows as
-    ``window`` says. All rows are the feature's; nothing that a model once answered is read.
+    ``partitions`` and ``window`` say. All rows are the feature's; nothing that a model once
+    answered is read.
 
     Attributes:
         project: only read from.
@@ -118,7 +122,7 @@ class Past:
                 yield window
 
     def _served_windows(self) -> Iterator[Window]:
-        name, length = self.source, self.monitor.window or DEFAULT_WINDOW
+        name = self.source
         if self.moment is None or not self._store.exists(name):
             what, do = f"{name} has no rows yet", f"materialise {name} first"
             if self.moment is None:
@@ -131,10 +135,28 @@ class Past:
             return
         first, last = (_EPOCH + timedelta(microseconds=micros) for micros in (first, last))
         # whole ones between the first row and the last
-        end = _MONDAY + length * (-((_MONDAY - first) // length) + 1)
-        while end <= last:
-            yield served_window(self.monitor, end)
-            end += length
+        window = self._newest_served(last)
+        while window.since and window.until and window.since >= first:
+            yield window
+            window = self._newest_served(window.until - _MICROSECOND)
+
+    def _newest_served(self, by: datetime) -> Window:
+        """The newest window of served rows that has ended by a moment, be it before the monitor's
+        partitions begin."""
+        cut, monitor = self.monitor.partitions, self.monitor
+        if cut:
+            return window_of_key(monitor, cut, ended_key(cut, by))
+        length = monitor.window or DEFAULT_WINDOW
+        return sliding_window(monitor, _MONDAY + length * ((by - _MONDAY) // length))
+
+    def before(self, place: int) -> int | None:
+        """The place of the newest window that had ended when another begins, which live runs call
+        the one before it; None for the first."""
+        since = self.windows[place].since
+        if since is None:
+            return place - 1 if place else None
+        ends = (one.until for one in self.windows[:place])
+        return max((at for at, end in enumerate(ends) if end and end <= since), default=None)
 
     def partitions(self, at: datetime) -> dict[str, datetime]:
         """The ends of the model's partitions that were complete at a moment, by key."""
@@ -146,6 +168,12 @@ class Past:
             return {}
         found = (_partition(self.cut, key) for key in self._store.partitions(self.model.features))
         return {window.key: window.until for window in found if window and window.until}
+
+    @cached_property
+    def cut_by_time(self) -> bool:
+        """Whether the rows to learn from are; the monitor's windows may be all the same."""
+        cut = self.project.partitions.get(self.model.features)
+        return bool(cut and cut.every)
 
     def last_partition(self, at: datetime) -> str | None:
         """The newest partition to learn from at a moment; None where they aren't cut by time."""
@@ -159,7 +187,7 @@ class Past:
     def _rows(self, place: int) -> Table:
         """A window's rows, before any model saw them."""
         window = self.windows[place]
-        if window.partition is not None:
+        if self.deployment.batch:
             return read_input(self.project, self.deployment, self.source, window.partition)
         rows = self._store.read(self.source)
         if not (self.moment and window.since and window.until):
@@ -180,13 +208,14 @@ class Past:
         """The rows that a training at a moment learns from, with the truth that was known then.
 
         Args:
-            until: the last partition.
+            until: the last partition; where the model's rows have none by time, what was there at
+                the moment.
 
         Raises:
             StepError: there are none, or too few.
         """
         table, partitions = read_features(self.project, self.model, until)
-        if until is None and self.moment:
+        if self.moment and not (until and self.cut_by_time):
             with engine_errors(f"read {self.model.features}"):
                 before = table.relation().filter(f"{epoch(self.moment)} < {micros_of(at)}")
                 table = Table(table.name, value=before.to_arrow_table())

@@ -103,7 +103,8 @@ class _Run:
         )
 
     def _observe(self, place: int, number: int, at: datetime) -> Observation:
-        before = next((s.learned for s in reversed(self.scored) if s.place == place - 1), None)
+        earlier = self.past.before(place)
+        before = next((s.learned for s in self.scored if s.place == earlier), None)
         seen = self.looks.observe(self.monitor, self.versions[number], place, at, before)
         return replace(seen, model_version=str(number))
 
