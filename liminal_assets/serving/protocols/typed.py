@@ -47,6 +47,9 @@ _FORM = re.compile(rb'\s*(?:(?P<list>\[)|\{\s*"(?:(?P<records>records)|(?P<colum
 """How a body begins: a list, or one of the two keys. A guess is enough, for what it decides is only
 which decoder tries."""
 
+_NOTHING = "a row without values"
+"""What is missing is null here, and the validation refuses rows that hold nothing."""
+
 _KEPT = 8
 """Signatures whose decoders are kept: versions that answer at the same time are few."""
 
@@ -69,7 +72,7 @@ class TypedReader:
         inputs = signature.fields
         # one that must be there keeps rows from being empty
         may_be_empty = not any(field.required or field.stored for field in inputs)
-        self._empty = [None] * len(inputs) if may_be_empty else None
+        self._inputs = len(inputs) if may_be_empty else 0
         row = _struct("Row", fields, _value, None)
         held = _struct("Held", fields, _values, UNSET)
         decoder = msgspec.json.Decoder
@@ -99,7 +102,8 @@ class TypedReader:
 
     def _single(self, row: Any) -> list[Any]:
         values = list(astuple(row))
-        self._pass_on_empty([values])
+        if self._inputs and values[: self._inputs].count(None) == self._inputs:
+            raise ValueError(_NOTHING)
         for place, check in self._checks:
             values[place] = check(values[place])
         return values
@@ -108,18 +112,11 @@ class TypedReader:
         count = len(columns[0]) if columns else 0
         if not 0 < count <= max_rows:
             return None
-        self._pass_on_empty(map(list, zip(*columns, strict=True)))
+        if self._inputs and _any_bare(columns[: self._inputs]):
+            raise ValueError(_NOTHING)
         for place, check in self._checks:
             columns[place] = [check(value) for value in columns[place]]
         return Table(dict(zip(self._names, columns, strict=True)), count)
-
-    def _pass_on_empty(self, rows: Iterable[list[Any]]) -> None:
-        """Leaves rows of nothing but nulls to the validation: what is missing is null here, and a
-        row that holds nothing is refused."""
-        if (empty := self._empty) is not None:
-            inputs = len(empty)
-            if any(row[:inputs] == empty for row in rows):
-                raise ValueError("a row without values")
 
     def _across(self, held: Any) -> list[list[Any]]:
         columns = astuple(held)
@@ -152,6 +149,16 @@ class Readers:
         kept = dict(list(self._kept.items())[1 - _KEPT :])
         self._kept = {**kept, id(signature): (signature, reader)}
         return reader
+
+
+def _any_bare(columns: Sequence[Sequence[Any]]) -> bool:
+    """Whether a row holds nothing but nulls."""
+    bare: Iterable[int] = range(len(columns[0]))
+    for column in columns:
+        bare = [row for row in bare if column[row] is None]
+        if not bare:
+            return False
+    return True
 
 
 def _value(field: Field) -> Any:
