@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from liminal_assets.language.loading import Project
 from liminal_assets.storage.locks import file_lock
@@ -17,6 +19,24 @@ pytest_plugins = ["liminal_assets_tests.champions", "liminal_assets_tests.databa
 
 # tests that import Great Expectations themselves run in processes that PySpark would end
 mark_missing_spark_connect()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrations_are_read_once() -> Iterator[None]:
+    """Alembic imports all files of MLflow's or Dagster's migrations whenever a database is opened,
+    and Dagster has a database for each run: here it does so once for each folder of them."""
+    read = ScriptDirectory.from_config
+    known: dict[str | None, ScriptDirectory] = {}
+
+    def from_config(config: Config) -> ScriptDirectory:
+        place = config.get_main_option("script_location")
+        if place not in known:
+            known[place] = read(config)
+        return known[place]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", from_config)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,12 @@ def test_a_new_project_has_no_mistakes(liminal: Liminal, tmp_path: Path, templat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_a_new_project_runs_at_once(liminal: Liminal, tmp_path: Path, template: str) -> None:
+def test_a_new_project_runs_at_once(
+    liminal: Liminal, tmp_path: Path, template: str, with_mlflow: Callable[[Path], Path]
+) -> None:
     folder = tmp_path / "shop"
     liminal("init", template, folder)
+    with_mlflow(folder)
     done = liminal("run", "--project", folder, "--json")
     assert done.code == 0, done.out
     document = json.loads(done.out)
