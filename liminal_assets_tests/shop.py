@@ -8,14 +8,20 @@ from __future__ import annotations
 import csv
 import math
 import random
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-__all__ = ["MONTHS", "ROWS", "write_shop"]
+from liminal_assets_tests.commands import Done
+
+__all__ = ["LEARN", "MONTHS", "ROWS", "Learned", "write_shop"]
 
 MONTHS = ("2024-01", "2024-02", "2024-03", "2024-04")
 ROWS = 400
 """Sales a month; of each month one row is a duplicate and one has an impossible amount."""
+
+LEARN = ("--partition-range", "2024-01..2024-02")
+"""The months that the first run learns from."""
 
 YAML = """\
 name: shop
@@ -98,6 +104,15 @@ def build(sales: pd.DataFrame) -> pd.DataFrame:
     """What the model sees of a sale."""
     return sales[["id", "sold_at", "amount", "items", "channel", "staff", "returned"]]
 '''
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The project after its first run."""
+
+    folder: Path
+    done: Done
+    """What the run left."""
 
 
 def write_shop(folder: Path) -> Path:

@@ -25,34 +25,34 @@ from liminal_assets.storage.instance import open_instance
 from liminal_assets.storage.registry import ModelRegistry
 from liminal_assets.storage.tables import TableStore
 from liminal_assets_tests.commands import Done, liminal
-from liminal_assets_tests.shop import MONTHS, ROWS, write_shop
+from liminal_assets_tests.shop import LEARN, MONTHS, ROWS, Learned, write_shop
 
 WITHOUT_MODEL = 'not (key:"shop/returned" or key:"shop/returned__*")'
 TABLES = ("sales_raw", "sales", "stores", "sale_features", "returned_scores")
-LEARN = ("--partition-range", "2024-01..2024-02")
 WATCH = ("--sensors", "--select", WITHOUT_MODEL, "--partition-range", "2024-03..2024-04")
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory, with_mlflow: Callable[[Path], Path]) -> Path:
-    return with_mlflow(write_shop(tmp_path_factory.mktemp("shop")))
-
-
-@pytest.fixture(scope="module")
-def learned(shop: Path) -> Done:
+def learned(learned_shop: Learned) -> Done:
     """The first run: learns from two months."""
-    return liminal("run", "--project", shop, "--changed", "--json", *LEARN)
+    return learned_shop.done
 
 
 @pytest.fixture(scope="module")
-def as_learned(shop: Path, learned: Done, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def as_learned(learned_shop: Learned, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project after the first run."""
-    assert learned.code == 0, learned.err
-    return shutil.copytree(shop, tmp_path_factory.mktemp("learned") / "shop")
+    assert learned_shop.done.code == 0, learned_shop.done.err
+    return shutil.copytree(learned_shop.folder, tmp_path_factory.mktemp("learned") / "shop")
 
 
 @pytest.fixture(scope="module")
-def watched(shop: Path, as_learned: Path) -> Done:
+def shop(as_learned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project that goes on."""
+    return shutil.copytree(as_learned, tmp_path_factory.mktemp("shop") / "shop")
+
+
+@pytest.fixture(scope="module")
+def watched(shop: Path) -> Done:
     """The second run: scores and watches two others, and lets the sensors answer."""
     return liminal("run", "--project", shop, "--changed", "--json", *WATCH)
 

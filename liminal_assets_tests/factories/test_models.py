@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Iterator, Mapping
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ import yaml
 import liminal_assets as la
 from liminal_assets.factories.models import until_of
 from liminal_assets.language.loading import Project, load_project
+from liminal_assets.steps import record
 from liminal_assets.storage.registry import ModelRegistry
 from liminal_assets.storage.tables import TableStore
 from liminal_assets.storage.tracking import import_mlflow, tracking_client, tracking_uri
+from liminal_assets_tests.forking import exit_code_of
 
 MONTHS = ("2024-01", "2024-02", "2024-03")
 
@@ -465,27 +467,21 @@ def test_a_team_uses_the_assets_in_its_own_definitions(
     assert champion.version == 1
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from liminal_assets.storage.registry import ModelRegistry
-from liminal_assets_tests.factories.test_models import Shop
-import liminal_assets.steps.record as record
+def killed(moment: str, folder: str) -> None:
+    """A run whose process dies at some moment."""
 
-moment, folder = sys.argv[1:]
+    def dying(*args: Any, **kwargs: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
-def dying(*args, **kwargs):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-if moment == "before it is logged":
-    record._log_model = dying
-else:
-    setattr(ModelRegistry, {"before it is the challenger": "challenge",
-                            "before it is the champion": "promote"}[moment], dying)
-shop = Shop(Path(folder))
-shop.write()
-shop.run()
-"""
+    owner, name = {
+        "before it is logged": (record, "_log_model"),
+        "before it is the challenger": (ModelRegistry, "challenge"),
+        "before it is the champion": (ModelRegistry, "promote"),
+    }[moment]
+    setattr(owner, name, dying)
+    shop = Shop(Path(folder))
+    shop.write()
+    shop.run()
 
 
 @pytest.mark.slow
@@ -498,15 +494,9 @@ shop.run()
     ],
 )
 def test_a_run_that_is_killed_leaves_the_registry_whole_and_the_next_succeeds(
-    moment: str, status: str, shop: Shop
+    moment: str, status: str, shop: Shop, processes: ForkServerContext
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(KILLED), moment, str(shop.folder)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        timeout=120,
-        capture_output=True,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert exit_code_of(processes, killed, moment, str(shop.folder)) == -signal.SIGKILL
     assert shop.champion() is None
     result = shop.run()
     assert result.success

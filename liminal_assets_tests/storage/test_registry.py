@@ -6,20 +6,24 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import count
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sklearn.linear_model import LinearRegression
 
 import liminal_assets as la
 from liminal_assets.language.loading import Project
+from liminal_assets.storage import journal
 from liminal_assets.storage.journal import Journal
 from liminal_assets.storage.model_version import ModelVersion
 from liminal_assets.storage.registry import ModelRegistry
 from liminal_assets.storage.tracking import import_mlflow, tracking_client, tracking_uri
+from liminal_assets_tests.forking import exit_code_of
 
 
 @pytest.fixture(scope="module")
@@ -182,38 +186,30 @@ def test_changed_files_are_not_loaded(
         extra.unlink()
 
 
-KILLED = """
-import os, signal, sys
-from liminal_assets.language.loading import Project
-from liminal_assets.storage import journal, registry as registries
-from liminal_assets.storage.registry import ModelRegistry
+def killed(moment: str, folder: str) -> None:
+    """A promotion whose process dies before or after one of its writes."""
+    from mlflow import MlflowClient
 
-moment, folder = sys.argv[1:]
-registry = ModelRegistry(Project.of("shop", folder))
-calls = 0
+    registry = ModelRegistry(Project.of("shop", folder))
+    at, when = moment.split()
+    calls = count(1)
 
-def dying(function, at, after):
-    def call(*args, **kwargs):
-        global calls
-        calls += 1
-        if calls == at and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = function(*args, **kwargs)
-        if calls == at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-    return call
+    def dying(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            fatal = next(calls) == int(at)
+            if fatal and when == "before":
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = function(*args, **kwargs)
+            if fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
 
-client = registry._client
-at, after = moment.split()
-after = after == "after"
-# writes in order: 1 the intention, 2 the alias, 3 the decision
-journal._write_local = dying(journal._write_local, int(at), after)
-type(client).set_registered_model_alias = dying(
-    type(client).set_registered_model_alias, int(at), after
-)
-registry.promote("returned", 2, "killed", {"roc_auc": 0.8})
-"""
+        return call
+
+    # writes in order: 1 the intention, 2 the alias, 3 the decision
+    for owner, name in ((journal, "_write_local"), (MlflowClient, "set_registered_model_alias")):
+        setattr(owner, name, dying(getattr(owner, name)))
+    registry.promote("returned", 2, "killed", {"roc_auc": 0.8})
 
 
 @pytest.mark.slow
@@ -235,15 +231,11 @@ def test_kill_at_any_moment_of_a_promotion_leaves_old_or_new(
     registry: ModelRegistry,
     add: Callable[[], ModelVersion],
     tmp_path: Path,
+    processes: ForkServerContext,
 ) -> None:
     registry.promote("returned", add())
     add()
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(KILLED), moment, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        timeout=60,
-    )
-    assert done.returncode == -signal.SIGKILL
+    assert exit_code_of(processes, killed, moment, str(tmp_path)) == -signal.SIGKILL
     found = registry.champion("returned")
     assert found is not None
     assert found.version == champion

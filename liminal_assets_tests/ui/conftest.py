@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from liminal_assets.language.loading import load_project
 from liminal_assets.storage.instance import dagster_home
-from liminal_assets_tests.commands import liminal
-from liminal_assets_tests.shop import write_shop
+from liminal_assets_tests.shop import Learned
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
 FLAGS = (
@@ -64,12 +63,11 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def webserver(
-    tmp_path_factory: pytest.TempPathFactory, with_mlflow: Callable[[Path], Path]
+    tmp_path_factory: pytest.TempPathFactory, learned_shop: Learned
 ) -> Iterator[Webserver]:
     """The shop after a run, in Dagster's webserver."""
-    shop = with_mlflow(write_shop(tmp_path_factory.mktemp("ui")))
-    done = liminal("run", "--project", shop, "--partition-range", "2024-01..2024-02")
-    assert done.code == 0, done.err + done.out
+    assert learned_shop.done.code == 0, learned_shop.done.err
+    shop = shutil.copytree(learned_shop.folder, tmp_path_factory.mktemp("ui") / "shop")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     log = (shop / "webserver.log").open("w")

@@ -5,7 +5,6 @@ ends it.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -35,10 +34,12 @@ from liminal_assets.storage.predictions import PredictionLog
 from liminal_assets.storage.registry import ModelRegistry
 from liminal_assets.storage.tables import TableStore
 from liminal_assets_tests.champions import YAML, Shop, flights
+from liminal_assets_tests.forking import exit_code_of
 
 pytestmark = pytest.mark.slow
 
-WATCHED = f"""{YAML}
+# a compiled form is asked hundreds of rows for its certificate, which no move depends on
+WATCHED = f"""{YAML.replace("reload_every: 200ms", "reload_every: 200ms, form: pipeline")}
 monitors:
   - {{monitor: late_watch, deployment: late_api, drift: {{threshold: 0.5}}}}
 """
@@ -121,30 +122,6 @@ def go_on(root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def processes() -> ForkServerContext:
-    """Children that have imported everything and opened nothing."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [
-            "mlflow.sklearn",
-            "mlflow.store.tracking.sqlalchemy_store",
-            "mlflow.store.model_registry.sqlalchemy_store",
-            "onnxruntime",
-            __name__,
-        ]
-    )
-    return context
-
-
-def run(context: ForkServerContext, target: Callable[..., None], *args: Any) -> int:
-    child = context.Process(target=target, args=args)
-    child.start()
-    child.join(60)
-    assert child.exitcode is not None
-    return child.exitcode
-
-
-@pytest.fixture(scope="module")
 def live(
     served_template: Path, tmp_path_factory: pytest.TempPathFactory, processes: ForkServerContext
 ) -> dict[str, Path]:
@@ -168,7 +145,7 @@ def live(
     go_on(folder)
     after = folder.with_name("rollback")
     shutil.copytree(folder, after)
-    assert run(processes, move, str(after), "promote", 0) == 0
+    assert exit_code_of(processes, move, str(after), "promote", 0) == 0
     return {"promote": folder, "rollback": after}
 
 
@@ -225,7 +202,7 @@ def test_killed_before_any_write_old_or_new_is_left_and_the_next_ends_it(
     whole = tmp_path / "whole"
     shutil.copytree(live[action], whole)
     told = processes.SimpleQueue()
-    assert run(processes, move, str(whole), action, 0, told) == 0
+    assert exit_code_of(processes, move, str(whole), action, 0, told) == 0
     steps = told.get()
     # the intention, the alias, the decision; the plan and what the journal learns of it
     assert steps[:4] == ["_write_local", "set_registered_model_alias", "_write_local", "_remove"]
@@ -234,7 +211,7 @@ def test_killed_before_any_write_old_or_new_is_left_and_the_next_ends_it(
     for point in range(1, len(steps) + 1):
         root = tmp_path / str(point)
         shutil.copytree(live[action], root)
-        assert run(processes, move, str(root), action, point) == -signal.SIGKILL
+        assert exit_code_of(processes, move, str(root), action, point) == -signal.SIGKILL
         left = look(root)
         assert {left.alias, left.server, left.watched} <= {old, new}, steps[point - 1]
         assert left.journal in (old, new)
