@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +17,20 @@ from liminal_assets.cli.grids import parse_grid
 from liminal_assets_tests.commands import Done, liminal
 from liminal_assets_tests.replaying import MONTHS, WATCH, project_in, write_world
 
+STALLING = '''\
+"""An estimator that never comes to an end, and says when it begins."""
+
+import time
+from pathlib import Path
+
+from sklearn.linear_model import LogisticRegression
+
+
+class Stalling(LogisticRegression):
+    def fit(self, *rows, **options):
+        Path(__file__).with_name("fitting").touch()
+        time.sleep(600)
+'''
 RANGE = f"{MONTHS[2]}..{MONTHS[4]}"
 
 
@@ -97,6 +116,38 @@ def test_without_labels_it_says_so_at_the_line(tmp_path: Path) -> None:
     line = project.locate(project.block("returned_watch")).line
     assert f"liminal.yml:{line}:" in found.err
     assert "returned_watch has no labels" in found.err
+
+
+@pytest.mark.slow
+def test_an_interrupt_is_one_message_and_leaves_nothing(tmp_path: Path) -> None:
+    project = project_in(tmp_path / "shop")
+    write_world(project, MONTHS[3])
+    file, temporary = project.root / "liminal.yml", tmp_path / "temporary"
+    text = file.read_text()
+    file.write_text(text.replace("sklearn.linear_model.LogisticRegression", "stalling.Stalling"))
+    (project.root / "stalling.py").write_text(STALLING)
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "liminal_assets.cli.main", "backtest", "returned_watch"],
+        cwd=project.root,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "TMPDIR": str(temporary),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    began, fitting = time.monotonic(), project.root / "fitting"
+    while not fitting.exists() and process.poll() is None and time.monotonic() < began + 120:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip() == "error: interrupted"
+    assert not list(temporary.iterdir())
+    assert not (project.state / "data" / "_journal").exists()
 
 
 def test_a_grid_comes_from_files_and_options(tmp_path: Path) -> None:
