@@ -171,7 +171,7 @@ def _fetched(url: str, sha256: str | None, folder: Path) -> Path:
         # what the packages of fsspec raise has no common base
         except Exception as error:
             message = f"the release can't be fetched from {url}: {type(error).__name__}: {error}"
-            hint = "the image needs fsspec's package for it: s3fs for s3://, gcsfs for gs://"
+            hint = "the image needs fsspec's package for it: the extra s3, or gcsfs for gs://"
             raise StepError(message, hint=hint if "://" in url else None) from error
         return unpack(archive, folder / "unpacked", sha256)
 

@@ -198,7 +198,7 @@ def _store_errors(store: str, at: Location) -> Iterator[None]:
         raise StepError(
             f"the release store {store} can't be used: {error}",
             location=at,
-            hint="install fsspec's package for it: s3fs for s3://, gcsfs for gs://",
+            hint="install fsspec's package for it: pip install 'liminal-assets[s3]' (or gcsfs for gs://)",
         ) from error
     # what the packages of fsspec raise has no common base
     except Exception as error:

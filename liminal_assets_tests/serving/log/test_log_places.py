@@ -22,27 +22,33 @@ from liminal_assets.storage.predictions import PredictionLog
 from liminal_assets_tests.serving.spooling import SIGNATURE, answered, model
 
 NOW = datetime.now(timezone.utc)
-PLACES = ["files", "memory", "local", "duckdb", "sqlite", "postgres"]
+PLACES = ["files", "memory", "local", "s3", "duckdb", "sqlite", "postgres"]
 
 
-def project_at(place: str, folder: Path, url: Callable[[], str]) -> Project:
-    """A project whose log is at a place."""
+def project_at(place: str, folder: Path, asked: Callable[[str], Any]) -> Project:
+    """A project whose log is at a place.
+
+    Args:
+        asked: the fixture of that name: the URL of a database, or a bucket.
+    """
     name = f"log_{uuid.uuid4().hex[:8]}"
     said: dict[str, Any] = {"deployment": "api", "model": "late", "serve": {}}
     more: dict[str, Any] = {}
     if place in ("memory", "local"):
         where = {"memory": f"memory://{name}", "local": f"local://{folder}/bucket"}[place]
         more["storage"] = {"data": where}
+    elif place == "s3":
+        more["storage"] = asked("bucket")
     elif place != "files":
         urls = {"duckdb": "duckdb://log.duckdb", "sqlite": "sqlite://log.db"}
-        more["connections"] = [{"connection": "db", "url": urls.get(place) or url()}]
+        more["connections"] = [{"connection": "db", "url": urls.get(place) or asked(place)}]
         said["serve"] = {"log_predictions": {"to": {"connection": "db", "table": name}}}
     return Project.of("shop", folder, check=False, deployments=[said], **more)
 
 
 @pytest.fixture(params=PLACES)
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> PredictionLog:
-    project = project_at(request.param, tmp_path, lambda: str(request.getfixturevalue("postgres")))
+    project = project_at(request.param, tmp_path, request.getfixturevalue)
     return PredictionLog(project, "api")
 
 
@@ -146,7 +152,7 @@ def test_versions_with_other_columns_are_merged_everywhere(
 def test_what_waits_while_a_database_is_away_is_merged_when_it_is_back(
     postgres: str, tmp_path: Path
 ) -> None:
-    away = project_at("postgres", tmp_path, lambda: "postgresql://nobody@127.0.0.1:9/none")
+    away = project_at("postgres", tmp_path, lambda _: "postgresql://nobody@127.0.0.1:9/none")
     log = PredictionLog(away, "api")
     spool = Spool(tmp_path / "spool")
     spool.add(asked(own := new_id(), hours=-0.001))
@@ -154,7 +160,7 @@ def test_what_waits_while_a_database_is_away_is_merged_when_it_is_back(
     drain = Drain(spool.folder, log, log.feedback())
     assert not drain.merge()
     assert "connect to db" in (drain.state.problem or "")
-    here = PredictionLog(project_at("postgres", tmp_path, lambda: postgres), "api")
+    here = PredictionLog(project_at("postgres", tmp_path, lambda _: postgres), "api")
     drain = Drain(spool.folder, here, here.feedback())
     assert drain.merge()
     assert here.find(own).rows == 1
