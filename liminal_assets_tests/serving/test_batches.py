@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from liminal_assets.serving.app import ServingApp
 from liminal_assets.serving.batches import Batches
+from liminal_assets.serving.config import Limits
+from liminal_assets.serving.control.live import LiveModel
 from liminal_assets.serving.errors import RequestError
+from liminal_assets.serving.guards.guard import Guard
 from liminal_assets.serving.model import ServedModel
 from liminal_assets.steps.scores import Scores
 from liminal_assets.steps.signature import Field, Signature
+from liminal_assets_tests.serving.conftest import running
 
 SIGNATURE = Signature((Field("x", "double"),))
 
@@ -175,3 +183,39 @@ def test_what_breaks_is_told_to_all_that_asked() -> None:
                 await batches.ask(model, [1.0])
 
     asyncio.run(main())
+
+
+class Counted:
+    """A slow model that remembers how many rows each call asked about."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def predict(self, frame: Any) -> Any:
+        self.calls.append(len(frame))
+        time.sleep(0.02)
+        return frame["x"].to_numpy() * 3 + 1
+
+
+def test_over_http_those_that_come_at_once_share_calls_and_get_their_own_answers() -> None:
+    counted = Counted()
+    made = ServedModel.of(counted, SIGNATURE, name="shop.late", version="5", example={"x": 1.0})
+    live = LiveModel.fixed(replace(made, slow=True))
+    guard = Guard(Limits(batch_rows=8, under_way=64))
+    with running(ServingApp(live, guard=guard)) as client, ThreadPoolExecutor(16) as threads:
+        del counted.calls[:]
+
+        def ask(value: int) -> tuple[int, Any]:
+            # a wrong row among them is nobody else's
+            said = client.post("/predict", json={"x": "no" if value % 20 == 7 else float(value)})
+            return said.status_code, said.json().get("predictions", [{}])[0].get("prediction")
+
+        answers = list(threads.map(ask, range(80)))
+        alone = [client.post("/predict", json=[{"x": v}, {"x": v}]).json() for v in (0.0, 79.0)]
+    assert answers == [
+        (422, None) if value % 20 == 7 else (200, value * 3.0 + 1) for value in range(80)
+    ]
+    batched = counted.calls[: -len(alone)]
+    assert sum(batched) == 76
+    assert 1 < max(batched) <= 8
+    assert [said["predictions"][1]["prediction"] for said in alone] == [1.0, 238.0]

@@ -3,8 +3,9 @@ deployment asks for it."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,9 +15,12 @@ from liminal_assets.serving.guards.flight import Flight
 from liminal_assets.serving.messages import Message, Response
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 __all__ = ["Telemetry", "TelemetryConfig", "trace_id"]
+
+_log = logging.getLogger("liminal_assets.serving")
 
 
 class TelemetryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,7 +68,8 @@ class Telemetry:
             resource=Resource({SERVICE_NAME: config.service_name}).merge(_environment()),
             sampler=ParentBased(TraceIdRatioBased(config.sample)),
         )
-        self._provider.add_span_processor(BatchSpanProcessor(exporter or _exporter(config)))
+        sender = exporter or _ToldOnce(_exporter(config))
+        self._provider.add_span_processor(BatchSpanProcessor(sender))
         self._tracer = self._provider.get_tracer("liminal_assets.serving")
         self._propagator = TraceContextTextMapPropagator()
         self._trace = trace
@@ -136,6 +141,52 @@ class Telemetry:
         for name, (start, end) in parts.items():
             part = self._tracer.start_span(name, context=context, start_time=_ns(start))
             part.end(_ns(end))
+
+
+class _ToldOnce:
+    """An exporter of which is told once that its collector is away, and once that it is back:
+    OpenTelemetry's own tells it at every try. It sends in a thread, so no answer waits for it.
+
+    Args:
+        exporter: sends.
+    """
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+        self._reason = _FirstWords()
+        self._away = False
+        own = logging.getLogger("opentelemetry.exporter")
+        own.addHandler(self._reason)
+        own.propagate = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Sends spans; those that can't be sent are dropped."""
+        self._reason.said = ""
+        result = self._exporter.export(spans)
+        away = result.name != "SUCCESS"
+        if away and not self._away:
+            _log.warning("traces can't be sent, and are dropped: %s", self._reason.said)
+        elif self._away and not away:
+            _log.warning("traces are sent again")
+        self._away = away
+        return result
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Sends what the exporter keeps."""
+        return self._exporter.force_flush(timeout_millis)
+
+    def shutdown(self) -> None:
+        """Ends it."""
+        self._exporter.shutdown()
+
+
+class _FirstWords(logging.Handler):
+    """Keeps the first thing that a logger is told, the cause: then it is about trying again."""
+
+    said = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said = self.said or record.getMessage().partition(" encountered while ")[0]
 
 
 def trace_id(span: Any) -> str | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from liminal_assets.serving.app import ServingApp
@@ -17,15 +18,16 @@ from liminal_assets.serving.config import Grpc
 from liminal_assets.serving.guards.auth import AuthConfig, Authenticator, digest
 from liminal_assets.serving.guards.guard import Guard
 from liminal_assets.serving.log.spool import Spool, SpoolSettings
-from liminal_assets.serving.observing.telemetry import Telemetry, TelemetryConfig
+from liminal_assets.serving.observing.telemetry import Telemetry, TelemetryConfig, _ToldOnce
 from liminal_assets.serving.observing.watch import Watch
+from liminal_assets.serving.port import bound_socket
 from liminal_assets_tests.serving.conftest import running
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
 @contextmanager
-def collector() -> Iterator[tuple[str, list[Any]]]:
+def collector(port: int = 0) -> Iterator[tuple[str, list[Any]]]:
     """A collector's address, and the resource spans that it got."""
     got: list[Any] = []
 
@@ -44,7 +46,7 @@ def collector() -> Iterator[tuple[str, list[Any]]]:
         def log_message(self, *_: Any) -> None:
             """Says nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -145,3 +147,24 @@ def test_a_call_of_grpc_is_let_in_and_traced_like_a_request(
     spans = [span for each in got for scope in each.scope_spans for span in scope.spans]
     assert [attributes(span)["http.response.status_code"] for span in spans] == [200, 200, 401, 200]
     assert {attributes(span)["url.scheme"] for span in spans} == {"grpc"}
+
+
+def test_a_collector_that_is_away_is_told_once_and_when_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with bound_socket("127.0.0.1", 0) as bound:
+        port = bound.getsockname()[1]
+    sender = _ToldOnce(OTLPSpanExporter(f"http://127.0.0.1:{port}/v1/traces", timeout=1.5))
+    for _ in range(2):
+        assert sender.export([]).name == "FAILURE"
+
+    def messages() -> list[str]:
+        ours = "liminal_assets.serving"
+        return [record.getMessage() for record in caplog.records if record.name == ours]
+
+    (said,) = messages()
+    assert said.startswith("traces can't be sent, and are dropped: ")
+    assert "Connection refused" in said
+    with collector(port):
+        assert sender.export([]).name == "SUCCESS"
+    assert messages()[1:] == ["traces are sent again"]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import jwt
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
@@ -36,6 +37,7 @@ from liminal_assets.serving.protocols import inference_grpc
 from liminal_assets.serving.protocols.inference_messages import SERVICE, messages
 from liminal_assets_tests.certificates import certificate
 from liminal_assets_tests.serving.conftest import running
+from liminal_assets_tests.serving.guards.test_auth import SECRET, claims, tokens
 from liminal_assets_tests.serving.guards.test_guard import KEY, Held, served
 from liminal_assets_tests.serving.shelf import Serving, Shelf, serving, until
 
@@ -155,6 +157,35 @@ def test_keys_and_rates_hold_over_grpc(held: Held) -> None:
         assert client.http.post("/predict", json={"a": 1}, headers={"x-api-key": KEY}).is_success
         said = {"x-api-key": KEY, "content-length": "x", "content-encoding": "gzip"}
         assert refusal(ask, client, 1.0, headers=said)[0] == "RESOURCE_EXHAUSTED"
+
+
+@pytest.mark.parametrize(
+    ("others", "status"),
+    [
+        ({}, "OK"),
+        ({"exp": 1.0}, "UNAUTHENTICATED"),
+        ({"aud": "another"}, "UNAUTHENTICATED"),
+        ({"iss": "https://another"}, "UNAUTHENTICATED"),
+        ({"scope": "read"}, "PERMISSION_DENIED"),
+        ({"key": "another-secret-of-thirty-two-bytes!"}, "UNAUTHENTICATED"),
+    ],
+    ids=["right", "expired", "audience", "issuer", "scope", "signature"],
+)
+def test_tokens_hold_over_grpc_as_over_http(
+    held: Held, others: dict[str, Any], status: str
+) -> None:
+    guard = Guard(authenticator=tokens(scopes=("predict",)))
+    said = {"scope": "predict", "key": SECRET, **others}
+    token = jwt.encode(claims(**{**said, "key": None}), said["key"], "HS256")
+    headers = {"authorization": f"Bearer {token}"}
+    with calling(spoken(served(held, guard))) as client:
+        over_http = client.http.post("/predict", json={"a": 1}, headers=headers).status_code
+        if status == "OK":
+            assert ask(client, 1.0, headers=headers).as_numpy("prediction").tolist() == [1.0]
+            assert over_http == 200
+        else:
+            assert refusal(ask, client, 1.0, headers=headers)[0] == status
+            assert over_http == {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403}[status]
 
 
 def test_a_call_without_a_key_is_refused_before_its_message_is_read(held: Held) -> None:
