@@ -16,12 +16,14 @@ from typing import Any
 import httpx
 import pytest
 import tritonclient.grpc as triton
+from sklearn.base import clone
 
 from liminal_assets.serving.port import bound_socket
 from liminal_assets.steps.score import Scorer
+from liminal_assets.storage.journal import Journal
 from liminal_assets.storage.predictions import PredictionLog
 from liminal_assets.storage.tracking import tracking_client
-from liminal_assets_tests.champions import INPUTS, Shop, flights
+from liminal_assets_tests.champions import INPUTS, Shop, fitted, flights
 from liminal_assets_tests.cli.test_predict import run
 
 
@@ -117,6 +119,51 @@ def test_without_a_champion_it_starts_and_says_what_is_missing(served: Shop) -> 
             until(lambda: grpc.is_model_ready("shop.late", "1"))
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
+
+
+@pytest.mark.slow
+def test_labels_by_feedback_take_back_a_shadow_that_is_worse_by_its_metric(served: Shop) -> None:
+    shadow = "{strategy: shadow, min_requests: 20, min_labels: 40, "
+    shadow += "rollback_on: {metric: accuracy, worse_by: 0.02}}"
+    shop = served.rewritten(
+        "serve: {port: 0, reload_every: 200ms}",
+        f"serve: {{port: 0, reload_every: 200ms, log_predictions: {{rotate: 200ms}}}}\n"
+        f"    rollout: {shadow}",
+    )
+    rows = flights(60, seed=4)
+    contrary = clone(fitted()).fit(rows[INPUTS], 1 - rows["late"])
+    asked = rows[INPUTS].astype(object)
+    records = asked.where(asked.notna(), None).to_dict("records")
+    journal = Journal(shop.project, "late_api")
+    with serving(shop) as (process, client):
+        until(lambda: client.get("/readyz").status_code == 200)
+        shop.register(contrary)
+        until(lambda: client.get("/info").json()["candidate"] == "2")
+        answer = client.post("/predict", json=records)
+        # nobody is answered by a shadow
+        assert answer.headers["x-model-version"] == "1"
+        ids = [one["prediction_id"] for one in answer.json()["predictions"]]
+        labels = [
+            {"prediction_id": own, "label": int(late)}
+            for own, late in zip(ids, rows["late"], strict=True)
+        ]
+        assert client.post("/feedback", json=labels).json()["accepted"] == 60
+        until(lambda: (last := journal.last()) and last.action == "rollback")
+        assert client.post("/predict", json=records[0]).headers["x-model-version"] == "1"
+        assert client.get("/info").json()["candidate"] is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    last = journal.last()
+    assert last
+    assert (last.version, last.champion) == (2, 1)
+    assert last.reason.startswith("accuracy ")
+    assert "worse by" in last.reason
+    labelled = last.evidence["labelled"]
+    assert labelled["labels"] == 60
+    assert labelled["stable"] > labelled["candidate"]
+    champion = shop.registry.champion("late")
+    assert champion
+    assert champion.version == 1
 
 
 def _problem(client: httpx.Client) -> str:

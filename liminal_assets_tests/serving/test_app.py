@@ -189,6 +189,10 @@ def test_whole_numbers_are_numbers_and_numbers_may_be_whole(
         pytest.param(b'{"columns": ["a"], "data": [[1, 2]]}', id="too many values in a row"),
         pytest.param(b'{"columns": ["a"], "data": {}}', id="no data"),
         pytest.param(b'{"split": {}}', id="split without columns"),
+        pytest.param(b'{"split": null}', id="split that is null"),
+        pytest.param(b'{"records": {"distance": 1}}', id="records that are an object"),
+        pytest.param(b'{"records": null}', id="records that are null"),
+        pytest.param(b'{"instances": [{"distance": 1}]}', id="a form of MLflow's"),
     ],
 )
 def test_rubbish_is_refused(client: httpx.Client, body: bytes) -> None:
@@ -196,6 +200,16 @@ def test_rubbish_is_refused(client: httpx.Client, body: bytes) -> None:
     assert response.status_code == 400
     assert response.json()["error"]["message"]
     assert response.json()["model_version"] == "7"
+
+
+def test_an_empty_body_is_told_as_such(client: httpx.Client) -> None:
+    said = client.post("/predict", content=b" ").json()["error"]["message"]
+    assert said.startswith('the body is empty: send {"records": [{...}, ...]}')
+
+
+def test_a_form_of_mlflows_protocol_is_told_where_it_belongs(client: httpx.Client) -> None:
+    said = post(client, {"instances": [{"distance": 1}]}).json()["error"]["message"]
+    assert said.startswith("'instances' is of MLflow's protocol, which /invocations speaks; here: ")
 
 
 @pytest.mark.parametrize("body", [[], {"records": []}, {"columns": {}}, {"columns": {"a": []}}])

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -68,7 +68,9 @@ class Telemetry:
             resource=Resource({SERVICE_NAME: config.service_name}).merge(_environment()),
             sampler=ParentBased(TraceIdRatioBased(config.sample)),
         )
-        sender = exporter or _ToldOnce(_exporter(config))
+        self._sender = None if exporter else _ToldOnce(_exporter(config))
+        # it has what a processor asks of an exporter, whose class is imported here alone
+        sender = exporter or cast("SpanExporter", self._sender)
         self._provider.add_span_processor(BatchSpanProcessor(sender))
         self._tracer = self._provider.get_tracer("liminal_assets.serving")
         self._propagator = TraceContextTextMapPropagator()
@@ -114,7 +116,10 @@ class Telemetry:
         span.end(_ns(now))
 
     def close(self) -> None:
-        """Sends what waits."""
+        """Sends what waits, unless there is nobody to take it."""
+        if self._sender is not None and self._sender.away:
+            # it would try again for some seconds
+            self._sender.shutdown()
         self._provider.shutdown()
 
     def _describe(self, flight: Flight, response: Response, context: Any, now: float) -> None:
@@ -154,7 +159,8 @@ class _ToldOnce:
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
         self._reason = _FirstWords()
-        self._away = False
+        self.away = False
+        """Whether the last spans couldn't be sent."""
         own = logging.getLogger("opentelemetry.exporter")
         own.addHandler(self._reason)
         own.propagate = False
@@ -164,11 +170,11 @@ class _ToldOnce:
         self._reason.said = ""
         result = self._exporter.export(spans)
         away = result.name != "SUCCESS"
-        if away and not self._away:
+        if away and not self.away:
             _log.warning("traces can't be sent, and are dropped: %s", self._reason.said)
-        elif self._away and not away:
+        elif self.away and not away:
             _log.warning("traces are sent again")
-        self._away = away
+        self.away = away
         return result
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:

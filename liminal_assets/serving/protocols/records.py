@@ -67,6 +67,8 @@ def decode(body: bytes, signature: Signature, max_rows: int) -> Rows:
     except RecursionError:
         raise RequestError(400, "invalid_json", "the body is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if not body.strip():
+            raise RequestError(400, "invalid_json", f"the body is empty: {_FORMS}") from None
         flaw = f"the body is no JSON: {str(error).removeprefix('JSON is malformed: ')}"
     # other writers put NaN, Infinity and 1e999 into JSON: the answer then names the field
     said = _with_infinities(body)
@@ -131,7 +133,31 @@ def rows_of(said: Any, signature: Signature, max_rows: int) -> Rows:
     if isinstance(said.get("columns"), list):
         _only(said, "columns", "data", "index")
         return from_split(said["columns"], said.get("data"), max_rows)
+    _no_form(said, signature)
     return from_records([said], signature, max_rows)
+
+
+def _no_form(said: Mapping[str, Any], signature: Signature) -> None:
+    """Refuses what was meant for one of the forms, rather than as a row of unknown fields.
+
+    Raises:
+        RequestError: 400.
+    """
+    for key, what in _MEANT.items():
+        if key in said and key not in signature.known:
+            raise RequestError(400, "invalid_rows", f"{what}: {_FORMS}")
+
+
+_MEANT = {
+    "records": "'records' must be a list of objects",
+    "columns": "'columns' must be an object of lists, or a list of names beside 'data'",
+    "split": "'split' must be an object",
+    **{
+        key: f"{key!r} is of MLflow's protocol, which /invocations speaks; here"
+        for key in ("instances", "inputs", "dataframe_records", "dataframe_split")
+    },
+}
+"""What to say of a key that isn't what it should be."""
 
 
 def _only(said: Mapping[str, Any], *keys: str) -> None:
