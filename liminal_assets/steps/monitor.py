@@ -60,11 +60,12 @@ def monitor(
 
     Args:
         name: the monitor or its name.
-        partition: the partition of batch scores.
-        now: where a window of served rows ends; default: the present.
+        partition: which; of served rows default: the newest that is complete.
+        now: where a window of served rows without partitions ends; default: the present.
 
     Raises:
-        StepError: there are no scores yet, or something can't be measured.
+        StepError: there are no scores yet, there is no such partition or it isn't over, or
+            something can't be measured.
     """
     block = project.block(name) if isinstance(name, str) else name
     if not isinstance(block, Monitor):
