@@ -23,6 +23,7 @@ def processes() -> ForkServerContext:
             "mlflow.store.tracking.sqlalchemy_store",
             "mlflow.store.model_registry.sqlalchemy_store",
             "onnxruntime",
+            "optuna",
             "liminal_assets.factories.models",
             "liminal_assets.serving.control.controller",
             "liminal_assets_tests.champions",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
+from itertools import count
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from liminal_assets.language.loading import Project
 from liminal_assets.language.models import Model
 from liminal_assets.steps.metrics import metric_of
 from liminal_assets.steps.tune import Search, search, study_name
+from liminal_assets_tests.forking import exit_code_of
 
 SPACE = {"C": {"low": 0.01, "high": 10.0, "log": True}}
 
@@ -235,34 +236,26 @@ def test_choices_and_the_preparation_are_searched_too(project: Project) -> None:
     assert trained.pipeline["prepare"].named_transformers_["numeric"]["scale"]
 
 
-KILLED = """
-import os, signal, sys
-from liminal_assets.language.loading import Project
-from liminal_assets.steps.metrics import metric_of
-from liminal_assets.steps.tune import search
-from liminal_assets_tests.steps.test_tune import model_of, near_one
+def killed(folder: str) -> None:
+    """A search whose process dies in its third trial."""
+    calls = count(1)
 
-calls = 0
-def scores(params):
-    global calls
-    calls += 1
-    for value in near_one(params):
-        if calls == 3:
-            os.kill(os.getpid(), signal.SIGKILL)
-        yield value
+    def scores(params: Mapping[str, Any]) -> Iterator[float]:
+        third = next(calls) == 3
+        for value in near_one(params):
+            if third:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield value
 
-project = Project.of("p", sys.argv[1], check=False)
-search(project, model_of(), metric_of("roc_auc"), scores, data_version="v")
-"""
+    project = Project.of("p", folder, check=False)
+    search(project, model_of(), metric_of("roc_auc"), scores, data_version="v")
 
 
 @pytest.mark.slow
-def test_a_killed_search_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path)], env=environment, timeout=90
-    )
-    assert done.returncode == -signal.SIGKILL
+def test_a_killed_search_goes_on_where_it_stopped(
+    tmp_path: Path, processes: ForkServerContext
+) -> None:
+    assert exit_code_of(processes, killed, str(tmp_path)) == -signal.SIGKILL
     project = Project.of("p", tmp_path, check=False)
     found = search(project, model_of(), metric_of("roc_auc"), near_one, data_version="v")
     assert found.resumed == 2
