@@ -27,6 +27,7 @@ __all__ = [
     "Block",
     "Bound",
     "Duration",
+    "Finite",
     "FunctionPath",
     "Name",
     "Names",
@@ -91,6 +92,9 @@ def _not_bool(value: Any) -> Any:
 
 NotBool = BeforeValidator(_not_bool)
 """Goes with every number, after its bounds: ``true`` and ``false`` are none."""
+
+Finite = Field(allow_inf_nan=False)
+"""Goes with a number of which infinitely much can't be had."""
 
 Whole = Annotated[int, NotBool]
 Number = Annotated[float, NotBool]

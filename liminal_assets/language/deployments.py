@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 from liminal_assets.language.base import (
     Block,
     Duration,
+    Finite,
     Name,
     Names,
     NotBool,
@@ -129,7 +130,7 @@ class Serve(Spec):
     """How often the server looks whether another version became champion."""
     max_rows: Annotated[int, Field(ge=1), NotBool] = 10_000
     """The most rows that one request may carry."""
-    max_body_mb: Annotated[float, Field(gt=0), NotBool] = 16.0
+    max_body_mb: Annotated[float, Field(gt=0), Finite, NotBool] = 16.0
     """The largest body that a request may have."""
     form: Literal["auto", "pipeline"] = "auto"
     """``auto``: the fastest form of the model that was proved to answer as the trained pipeline;
@@ -214,7 +215,7 @@ class RollbackOn(Spec):
     error_rate: Fraction | None = None
     """The largest share of requests that fail: status 5xx, and refusals (4xx) as far as they are
     clearly more than the stable version's."""
-    p99_ms: Annotated[float, Field(gt=0), NotBool] | None = None
+    p99_ms: Annotated[float, Field(gt=0), Finite, NotBool] | None = None
     """Canary: the longest that 99 % of its answers may take, in milliseconds."""
     disagreement: Fraction | None = None
     """The largest share of rows to which both versions say something else."""
@@ -260,7 +261,7 @@ class Rollout(Spec):
     since the rollout began."""
     rollback_on: RollbackOn = RollbackOn()
     """What takes the candidate back, and the champion's alias with it."""
-    tolerance: Annotated[float, Field(ge=0), NotBool] = 0.1
+    tolerance: Annotated[float, Field(ge=0), Finite, NotBool] = 0.1
     """Numbers disagree that differ by more than this part of the stable version's; labels if they
     aren't the same."""
     slices: tuple[str, ...] = ()

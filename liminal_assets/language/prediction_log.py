@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from liminal_assets.language.base import Duration, Name, NotBool, Spec
+from liminal_assets.language.base import Duration, Finite, Name, NotBool, Spec
 
 __all__ = ["HashMask", "LogTarget", "PredictionLogging"]
 
@@ -57,7 +57,7 @@ class PredictionLogging(Spec):
     state folder; ``{hash: NAME}`` takes the key from an environment variable."""
     to: LogTarget | None = None
     """Default: Parquet files beside the project's other tables."""
-    max_mb: Annotated[float, Field(gt=0), NotBool] = 1024.0
+    max_mb: Annotated[float, Field(gt=0), Finite, NotBool] = 1024.0
     """The most that may wait on the server's disk while the log can't be written, in MiB. Past
     that the oldest rows are lost, and counted; with ``durable`` requests are refused."""
     rotate: Duration = timedelta(seconds=10)

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 
 from liminal_assets.language.base import (
     Duration,
+    Finite,
     Names,
     NotBool,
     Spec,
@@ -166,11 +167,11 @@ class Limits(Spec):
 
     under_way: Annotated[int, Field(ge=1, le=100_000), NotBool] = 256
     """Requests that a worker answers at once; more get 503 and ``Retry-After``."""
-    bodies_mb: Annotated[float, Field(gt=0), NotBool] = 256.0
+    bodies_mb: Annotated[float, Field(gt=0), Finite, NotBool] = 256.0
     """What the larger bodies of all requests under way may take in a worker; more get 503."""
     timeout: Duration = timedelta(seconds=30)
     """The longest that a body may take to come (else 408), and then its answer (else 504)."""
-    rate: Annotated[float, Field(gt=0), NotBool] | None = None
+    rate: Annotated[float, Field(gt=0), Finite, NotBool] | None = None
     """Requests a second that each key, token's subject or, without either, address may send to a
     worker; more get 429 and ``Retry-After``."""
     burst: Annotated[int, Field(ge=1), NotBool] | None = None

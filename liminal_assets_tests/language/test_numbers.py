@@ -84,6 +84,9 @@ def test_a_boolean_is_no_number(alone: type[BaseModel], value: dict[str, Any]) -
         ("{max_body_mb: true}", "max_body_mb: must be a number, not true"),
         ("{log_predictions: {sample: true}}", "sample: must be a number, not true"),
         ("{limits: {rate: false}}", "rate: must be a number, not false"),
+        ("{limits: {rate: .inf}}", "rate: must be a finite number, not inf"),
+        ("{max_body_mb: .inf}", "max_body_mb: must be a finite number, not inf"),
+        ("{log_predictions: {max_mb: .nan}}", "max_mb: must be a finite number, not nan"),
     ],
 )
 def test_it_is_told_in_the_words_of_yaml(tmp_path: Path, serve: str, message: str) -> None:
