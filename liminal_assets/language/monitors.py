@@ -266,8 +266,8 @@ class Monitor(Block):
             least = _LONGEST[partitions.every]
             if window < least:
                 raise ValueError(
-                    f"{write_duration(window)} is shorter than a partition (a {partitions.every}), "
-                    f"and no window would hold the rows between: at least "
+                    f"{write_duration(window)} is shorter than a partition of one "
+                    f"{partitions.every}, and no window would hold the rows between: at least "
                     f"{write_duration(least)}, or leave it out"
                 )
         return window

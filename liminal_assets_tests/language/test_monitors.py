@@ -73,15 +73,15 @@ def test_a_monitor_of_served_rows_is_cut_as_it_says_and_one_of_scores_as_they_ar
         pytest.param(
             DAILY + "    window: 12h\n",
             "window: 12h",
-            "12h is shorter than a partition (a day), and no window would hold the rows between: "
-            "at least 1d, or leave it out",
+            "12h is shorter than a partition of one day, and no window would hold the rows "
+            "between: at least 1d, or leave it out",
             "",
             id="window shorter than the partition",
         ),
         pytest.param(
             DAILY.replace("every: day", "every: month") + "    window: 30d\n",
             "window: 30d",
-            "30d is shorter than a partition (a month)",
+            "30d is shorter than a partition of one month",
             "",
             id="window shorter than the longest month",
         ),
