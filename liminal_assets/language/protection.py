@@ -206,7 +206,7 @@ class AccessLog(Spec):
     """One JSON object a line for each request."""
 
     file: str | None = None
-    """Where; default: standard output."""
+    """Where: from the project on, or a path whose folder is there; default: standard output."""
     sample: Annotated[float, Field(ge=0, le=1), NotBool] = 1.0
     """The share of requests answered with 2xx that are written; others always are."""
 

@@ -80,7 +80,8 @@ class ModelRegistry:
                 )
         if found is None:
             known = [item.version for item in self.versions(model)]
-            hint = f"there are versions {', '.join(map(str, known))}" if known else "train it first"
+            there = "there is version" if len(known) == 1 else "there are versions"
+            hint = f"{there} {', '.join(map(str, known))}" if known else "train it first"
             raise UnknownVersionError(f"{model} has no version {version}", hint=hint)
         return self._of(model, found)
 

@@ -76,6 +76,7 @@ class AccessLog:
             self._target = 1
         self._waiting: deque[Line] = deque()
         self.dropped = 0
+        self._fails = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -120,4 +121,8 @@ class AccessLog:
                 text = text[os.write(self._target, text) :]
         except OSError as error:
             self.dropped += waiting
-            _log.warning("the access log can't be written: %s", error)
+            if not self._fails:
+                _log.warning("the access log can't be written, lines are dropped: %s", error)
+            self._fails = True
+        else:
+            self._fails = False
