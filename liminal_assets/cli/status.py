@@ -155,19 +155,23 @@ def _refreshed(session: Session, name: str) -> datetime | None:
 
 def _monitored(session: Session, monitor: Monitor) -> dict[str, Any]:
     """The newest window that a monitor looked at: its checks and its numbers."""
+    from liminal_assets.factories.monitors import JUDGEMENT
+
     key = _key(session, monitor.name)
     event = session.instance.get_latest_materialization_event(key)
     made = event.asset_materialization if event else None
     if event is None or made is None:
-        return {"checked": None, "breaches": [], "numbers": {}}
+        return {"checked": None, "judged": False, "breaches": [], "numbers": {}}
     numbers = {
         name: value.value
         for name, value in made.metadata.items()
         if isinstance(getattr(value, "value", None), int | float) and "/" not in name
     }
+    said: Any = made.metadata.get(JUDGEMENT)
     return {
         "checked": datetime.fromtimestamp(event.timestamp, timezone.utc).isoformat(),
         "partition": made.partition,
+        "judged": bool(said and said.value["judged"]),
         "breaches": [name for name, passed in session.latest_checks(key).items() if not passed],
         "numbers": numbers,
     }
@@ -227,5 +231,6 @@ def _sentences(monitors: dict[str, dict[str, Any]]) -> Iterator[str]:
             yield f"{name}: not yet"
         else:
             of = f" {told['partition']}" if told.get("partition") else ""
+            fine = "fine" if told["judged"] else "too few rows"
             breaches = ", ".join(told["breaches"])
-            yield f"{name}{of}: {f'breach of {breaches}' if breaches else 'fine'}"
+            yield f"{name}{of}: {f'breach of {breaches}' if breaches else fine}"

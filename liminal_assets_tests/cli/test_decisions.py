@@ -195,6 +195,7 @@ def test_status_shows_version_health_refresh_and_drift(liminal: Liminal, shop: P
     )
     watched = scored["monitors"]["watch"]
     assert watched["breaches"] == []
+    assert watched["judged"] is True
     assert [window["verdict"] for window in watched["history"]] == ["within bounds"]
     assert watched["history"][0]["rows"] > 0
     lines = liminal("status").out.split("\n")
