@@ -18,7 +18,9 @@ import pytest
 import tritonclient.grpc as triton
 from sklearn.base import clone
 
+from liminal_assets.serving.control.evidence import read_report
 from liminal_assets.serving.port import bound_socket
+from liminal_assets.serving.releases.folders import ServingFolders
 from liminal_assets.steps.score import Scorer
 from liminal_assets.storage.journal import Journal
 from liminal_assets.storage.predictions import PredictionLog
@@ -135,10 +137,12 @@ def test_labels_by_feedback_take_back_a_shadow_that_is_worse_by_its_metric(serve
     asked = rows[INPUTS].astype(object)
     records = asked.where(asked.notna(), None).to_dict("records")
     journal = Journal(shop.project, "late_api")
+    folders = ServingFolders.of(shop.project.state, "late_api")
     with serving(shop) as (process, client):
         until(lambda: client.get("/readyz").status_code == 200)
         shop.register(contrary)
-        until(lambda: client.get("/info").json()["candidate"] == "2")
+        # what is asked before the controller has seen that the worker has it doesn't count
+        until(lambda: read_report(folders))
         answer = client.post("/predict", json=records)
         # nobody is answered by a shadow
         assert answer.headers["x-model-version"] == "1"

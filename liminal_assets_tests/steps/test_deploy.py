@@ -32,7 +32,7 @@ def processes() -> set[str]:
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as command, open(f"/proc/{pid}/stat") as stat:
                 parent = stat.read().rpartition(")")[2].split()[1]
-                if b"liminal_assets.serving" in command.read() and parent == str(os.getpid()):
+                if b"-m\0liminal_assets.serving" in command.read() and parent == str(os.getpid()):
                     found.add(pid)
         except OSError:
             continue

@@ -40,6 +40,7 @@ class LabelWatch:
         self._every = every
         self._found: tuple[Pair, SideBySide | None] | None = None
         self._next = 0.0
+        self._measured = False
         self._thread: threading.Thread | None = None
 
     def __call__(self, stable: str, candidate: str, began: float) -> SideBySide | None:
@@ -68,5 +69,7 @@ class LabelWatch:
             _log.warning("versions %s and %s can't be compared: %s", stable, candidate, error)
         except Exception:
             _log.exception("unexpected")
-        took = time.monotonic() - started
+        # the first one imports what it measures with
+        took = time.monotonic() - started if self._measured else 0.0
+        self._measured = True
         self._next = time.monotonic() + max(self._every, took * _SPARING)
