@@ -6,7 +6,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run ui test lint format lock docs clean venv dev-venv
+.PHONY: help run ui test tests lint format lock docs clean venv dev-venv
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,7 +28,10 @@ run: venv ## learns from the first half of 2013, then scores and watches the sec
 ui: venv
 	$(BIN)/liminal ui --project $(PROJECT)
 
-test: lint
+test: dev-venv ## types are checked while the tests begin, which leave cores idle
+	@$(MAKE) --no-print-directory -j2 lint tests
+
+tests: dev-venv
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: dev-venv
