@@ -60,7 +60,7 @@ class Answering:
         self._log = log = engine.log
         self._guard = guard
         self._watch = watch
-        self._max_bytes = int(guard.limits.max_body_mb * 1024 * 1024)
+        self._max_bytes = guard.limits.max_bytes
         self._most_at_once = min(self._max_bytes, _INLINE_BYTES)
         self._waits = engine.lookups is not None or (log is not None and log.durable)
         self._threads = Threads()
@@ -191,8 +191,7 @@ class Answering:
             try:
                 response = await self._ask(route, model, request, flight)
             except OtherVersion as other:
-                if route.counted:
-                    flight.version = other.model.version
+                flight.version = other.model.version
                 response = await self._ask(route, other.model, request, flight)
             if flight.stale:
                 response.headers.append((b"x-stale-rows", b"%d" % flight.stale))

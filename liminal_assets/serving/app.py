@@ -150,7 +150,7 @@ class ServingApp:
         self.lookups = lookups
         self.log = log
         self.title = title
-        self._max_bytes = int(limits.max_body_mb * 1024 * 1024)
+        self._max_bytes = limits.max_bytes
         self.folders = folders
         self._stopping = False
         self._served = Served(self.engine, self.unready, title)

@@ -45,6 +45,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate: float = 0.0
     burst: int = 10
 
+    @property
+    def max_bytes(self) -> int:
+        """The largest body of one request."""
+        return int(self.max_body_mb * 1024 * 1024)
+
 
 class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a server proves itself with.
